@@ -1,0 +1,178 @@
+package job
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+)
+
+// Training holds every hyper-parameter of a run under the names of PEFT and TRL. It is the one
+// place where they are written: requests, YAML, flags, the spec and the trainer all use it.
+type Training struct {
+	Method        string        `json:"method" yaml:"method" help:"what is trained: lora (an adapter) or full (all weights of the base)"`
+	R             int           `json:"r" yaml:"r" help:"rank of the LoRA matrices"`
+	LoraAlpha     float64       `json:"lora_alpha" yaml:"lora_alpha" help:"LoRA scaling: the adapter's output is multiplied by lora_alpha / r"`
+	TargetModules TargetModules `json:"target_modules" yaml:"target_modules" help:"linear layers that get an adapter: all-linear, or names such as q_proj,v_proj"`
+	LoraDropout   float64       `json:"lora_dropout" yaml:"lora_dropout" help:"probability with which an input of the adapter is dropped in training"`
+	UseRSLora     bool          `json:"use_rslora" yaml:"use_rslora" help:"scale by lora_alpha / sqrt(r) instead of lora_alpha / r"`
+
+	LearningRate    float64 `json:"learning_rate" yaml:"learning_rate" help:"peak learning rate of AdamW"`
+	LRSchedulerType string  `json:"lr_scheduler_type" yaml:"lr_scheduler_type" help:"learning rate after the warmup: cosine, linear or constant"`
+	WarmupRatio     float64 `json:"warmup_ratio" yaml:"warmup_ratio" help:"share of all steps over which the learning rate rises from 0"`
+	WarmupSteps     int     `json:"warmup_steps" yaml:"warmup_steps" help:"warmup in steps; above 0 it replaces warmup_ratio"`
+	WeightDecay     float64 `json:"weight_decay" yaml:"weight_decay" help:"decoupled weight decay of AdamW"`
+	AdamBeta1       float64 `json:"adam_beta1" yaml:"adam_beta1" help:"decay of AdamW's first moment"`
+	AdamBeta2       float64 `json:"adam_beta2" yaml:"adam_beta2" help:"decay of AdamW's second moment"`
+	AdamEpsilon     float64 `json:"adam_epsilon" yaml:"adam_epsilon" help:"term that keeps AdamW's division finite"`
+	MaxGradNorm     float64 `json:"max_grad_norm" yaml:"max_grad_norm" help:"global norm to which gradients are clipped; 0 turns clipping off"`
+
+	MaxSteps                  int     `json:"max_steps" yaml:"max_steps" help:"number of optimizer steps; 0 means: by num_train_epochs"`
+	NumTrainEpochs            float64 `json:"num_train_epochs" yaml:"num_train_epochs" help:"passes over the dataset, used when max_steps is 0"`
+	PerDeviceTrainBatchSize   int     `json:"per_device_train_batch_size" yaml:"per_device_train_batch_size" help:"rows in a micro-batch"`
+	GradientAccumulationSteps int     `json:"gradient_accumulation_steps" yaml:"gradient_accumulation_steps" help:"micro-batches in an optimizer step"`
+	MaxLength                 int     `json:"max_length" yaml:"max_length" help:"longest row in tokens; longer rows are cut at the end and counted"`
+	LossOn                    string  `json:"loss_on" yaml:"loss_on" help:"tokens that are trained: full (the whole row) or completion (answers only)"`
+	Seed                      int64   `json:"seed" yaml:"seed" help:"seed of initialisation, row order and dropout"`
+
+	LoggingSteps int    `json:"logging_steps" yaml:"logging_steps" help:"a step event every so many steps"`
+	SaveSteps    int    `json:"save_steps" yaml:"save_steps" help:"a checkpoint every so many steps; 0 means only when the run is stopped"`
+	DType        string `json:"dtype" yaml:"dtype" help:"arithmetic of the frozen base: auto, f32 or bf16"`
+}
+
+// Values of the hyper-parameters that are one of a few words.
+const (
+	MethodLora = "lora"
+	MethodFull = "full"
+
+	LossOnFull       = "full"
+	LossOnCompletion = "completion"
+
+	SchedulerCosine   = "cosine"
+	SchedulerLinear   = "linear"
+	SchedulerConstant = "constant"
+
+	DTypeAuto = "auto"
+	DTypeF32  = "f32"
+	DTypeBF16 = "bf16"
+)
+
+// Bounds that keep a request from asking for what no machine has.
+const (
+	maxRank   = 1024
+	maxLength = 131072
+	maxSteps  = 10_000_000
+	maxBatch  = 4096
+)
+
+// DefaultTraining returns the values that hold for every field a request leaves out.
+func DefaultTraining() Training {
+	return Training{
+		Method:        MethodLora,
+		R:             8,
+		LoraAlpha:     16,
+		TargetModules: TargetModules{AllLinear},
+
+		LearningRate:    2e-4,
+		LRSchedulerType: SchedulerCosine,
+		WarmupRatio:     0.03,
+		AdamBeta1:       0.9,
+		AdamBeta2:       0.999,
+		AdamEpsilon:     1e-8,
+		MaxGradNorm:     1,
+
+		MaxSteps:                  50,
+		PerDeviceTrainBatchSize:   1,
+		GradientAccumulationSteps: 4,
+		MaxLength:                 1024,
+		LossOn:                    LossOnFull,
+		Seed:                      42,
+
+		LoggingSteps: 1,
+		SaveSteps:    50,
+		DType:        DTypeAuto,
+	}
+}
+
+// Validate returns every problem of the hyper-parameters, or nil.
+func (t Training) Validate() []Problem {
+	var c checker
+	c.oneOf("method", t.Method, MethodLora, MethodFull)
+	c.intRange("r", t.R, 1, maxRank)
+	c.floatRange("lora_alpha", t.LoraAlpha, math.SmallestNonzeroFloat64, 1e6, "above 0 and at most 1000000")
+	c.targets(t.TargetModules)
+	c.floatRange("lora_dropout", t.LoraDropout, 0, 0.95, "between 0 and 0.95")
+
+	c.floatRange("learning_rate", t.LearningRate, math.SmallestNonzeroFloat64, 10, "above 0 and at most 10")
+	c.oneOf("lr_scheduler_type", t.LRSchedulerType, SchedulerCosine, SchedulerLinear, SchedulerConstant)
+	c.floatRange("warmup_ratio", t.WarmupRatio, 0, 1, "between 0 and 1")
+	c.intRange("warmup_steps", t.WarmupSteps, 0, maxSteps)
+	c.floatRange("weight_decay", t.WeightDecay, 0, 10, "between 0 and 10")
+	c.floatRange("adam_beta1", t.AdamBeta1, 0, 1-1e-9, "at least 0 and below 1")
+	c.floatRange("adam_beta2", t.AdamBeta2, 0, 1-1e-9, "at least 0 and below 1")
+	c.floatRange("adam_epsilon", t.AdamEpsilon, math.SmallestNonzeroFloat64, 1, "above 0 and at most 1")
+	c.floatRange("max_grad_norm", t.MaxGradNorm, 0, 1e9, "0 (off) or above")
+
+	c.intRange("max_steps", t.MaxSteps, 0, maxSteps)
+	c.floatRange("num_train_epochs", t.NumTrainEpochs, 0, 1e6, "between 0 and 1000000")
+	if t.MaxSteps == 0 && t.NumTrainEpochs == 0 {
+		c.add("max_steps", "0", "the run has no end", "set max_steps or num_train_epochs above 0")
+	}
+	if t.MaxSteps > 0 && t.NumTrainEpochs > 0 {
+		c.add("num_train_epochs", formatFloat(t.NumTrainEpochs), fmt.Sprintf("max_steps is %d, so this would have no effect", t.MaxSteps), "set only one of the two")
+	}
+	c.intRange("per_device_train_batch_size", t.PerDeviceTrainBatchSize, 1, maxBatch)
+	c.intRange("gradient_accumulation_steps", t.GradientAccumulationSteps, 1, maxBatch)
+	c.intRange("max_length", t.MaxLength, 8, maxLength)
+	c.oneOf("loss_on", t.LossOn, LossOnFull, LossOnCompletion)
+	if t.Seed < 0 {
+		c.add("seed", strconv.FormatInt(t.Seed, 10), "must not be negative", "use any whole number from 0")
+	}
+	c.intRange("logging_steps", t.LoggingSteps, 1, maxSteps)
+	c.intRange("save_steps", t.SaveSteps, 0, maxSteps)
+	c.oneOf("dtype", t.DType, DTypeAuto, DTypeF32, DTypeBF16)
+	return c.problems
+}
+
+// checker collects the problems of a struct's fields.
+type checker struct{ problems []Problem }
+
+func (c *checker) add(field, found, reason, next string) {
+	c.problems = append(c.problems, Problem{Field: field, Found: found, Reason: reason, Next: next})
+}
+
+func (c *checker) oneOf(field, value string, allowed ...string) {
+	if !slices.Contains(allowed, value) {
+		c.add(field, strconv.Quote(shorten(value)), "is not a known value", "use "+orList(allowed))
+	}
+}
+
+func (c *checker) intRange(field string, value, low, high int) {
+	if value < low || value > high {
+		c.add(field, strconv.Itoa(value), "is out of range", fmt.Sprintf("use a whole number from %d to %d", low, high))
+	}
+}
+
+// floatRange refuses NaN too, as no comparison with it holds.
+func (c *checker) floatRange(field string, value, low, high float64, words string) {
+	if !(value >= low && value <= high) {
+		c.add(field, formatFloat(value), "is out of range", "use a number "+words)
+	}
+}
+
+func (c *checker) targets(modules TargetModules) {
+	if len(modules) == 0 {
+		c.add("target_modules", "", "is empty", `use "all-linear" or a list such as ["q_proj","v_proj"]`)
+	}
+	for _, name := range modules {
+		switch {
+		case name == AllLinear && len(modules) == 1, slices.Contains(linearModules, name):
+		case name == AllLinear:
+			c.add("target_modules", strconv.Quote(name), "stands beside other names", `use "all-linear" alone`)
+		case name == "lm_head" || name == "embed_tokens":
+			c.add("target_modules", strconv.Quote(name), "an adapter on the head or the embedding cannot be served by llama.cpp or vLLM", "use "+orList(linearModules))
+		default:
+			c.add("target_modules", strconv.Quote(shorten(name)), "is not a linear layer", `use "all-linear" or a list of `+orList(linearModules))
+		}
+	}
+}
