@@ -1,0 +1,145 @@
+package job
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+func TestParseRequestFillsDefaults(t *testing.T) {
+	t.Parallel()
+	r, problems := ParseRequest([]byte(`{"model":"builtin:tiny","dataset":"builtin:sample","name":"my-adapter","max_steps":7,"target_modules":["q_proj","v_proj"]}`))
+	if len(problems) > 0 {
+		t.Fatal(Problems(problems).Error())
+	}
+	want := DefaultTraining()
+	want.MaxSteps = 7
+	want.TargetModules = TargetModules{"q_proj", "v_proj"}
+	if got, _ := json.Marshal(r.Training); string(got) != string(must(json.Marshal(want))) {
+		t.Errorf("training = %s", got)
+	}
+}
+
+func TestParseRequestRefuses(t *testing.T) {
+	t.Parallel()
+	const ok = `"model":"m","dataset":"d"`
+	big := `"` + strings.Repeat("x", MaxInlineBytes) + `"`
+	tests := map[string]struct {
+		request string
+		want    []string // parts of the problems, in order
+	}{
+		"nothing":           {``, []string{"empty"}},
+		"not json":          {`hello`, []string{"not valid JSON"}},
+		"a list":            {`[]`, []string{"not a JSON object"}},
+		"cut off":           {`{"model":"m"`, []string{"ends in the middle"}},
+		"text after":        {`{` + ok + `} x`, []string{"more text"}},
+		"bad utf-8":         {"{\"model\":\"\xff\"}", []string{"UTF-8"}},
+		"empty object":      {`{}`, []string{"model: is missing", "dataset: is missing"}},
+		"slip":              {`{` + ok + `,"max_step":3}`, []string{`max_step: is not a field of this request; did you mean "max_steps"?`}},
+		"other case":        {`{"Model":"m","dataset":"d"}`, []string{`Model: is not a field of this request; did you mean "model"?`, "model: is missing"}},
+		"unknown":           {`{` + ok + `,"colour":3}`, []string{"colour: is not a field of this request; remove it; the fields are adam_beta1"}},
+		"twice":             {`{` + ok + `,"r":3,"r":4}`, []string{"r: is given twice"}},
+		"null":              {`{` + ok + `,"r":null}`, []string{"r: is null"}},
+		"wrong type":        {`{` + ok + `,"max_steps":"50"}`, []string{`max_steps: must be a whole number (found "50")`}},
+		"fraction":          {`{` + ok + `,"max_steps":1.5}`, []string{"max_steps: must be a whole number"}},
+		"all at once":       {`{"model":"m","r":0,"learning_rate":-1,"dtype":"f8","name":"Ärger"}`, []string{"dataset: is missing", "name: is not a valid name", "r: is out of range", "learning_rate: is out of range", "dtype: is not a known value"}},
+		"head":              {`{` + ok + `,"target_modules":["lm_head"]}`, []string{"target_modules: an adapter on the head"}},
+		"both data":         {`{` + ok + `,"rows":[{"instruction":"a","output":"b"}]}`, []string{"rows: stand beside dataset"}},
+		"rows too big":      {`{"model":"m","rows":[` + big + `]}`, []string{"datasets push"}},
+		"steps and epochs":  {`{` + ok + `,"max_steps":3,"num_train_epochs":2}`, []string{"num_train_epochs: max_steps is 3"}},
+		"no end":            {`{` + ok + `,"max_steps":0}`, []string{"max_steps: the run has no end"}},
+		"targets not words": {`{` + ok + `,"target_modules":3}`, []string{`target_modules: must be "all-linear" or a list of names`}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, problems := ParseRequest([]byte(tt.request))
+			if len(problems) != len(tt.want) {
+				t.Fatalf("problems:\n%s\nwant %d of them", Problems(problems).Error(), len(tt.want))
+			}
+			for i, want := range tt.want {
+				if !strings.Contains(problems[i].String(), want) {
+					t.Errorf("problem %q does not say %q", problems[i], want)
+				}
+			}
+		})
+	}
+}
+
+func TestEpochsReplaceDefaultSteps(t *testing.T) {
+	t.Parallel()
+	r, problems := ParseRequest([]byte(`{"model":"m","dataset":"d","num_train_epochs":2}`))
+	if len(problems) > 0 || r.MaxSteps != 0 || r.NumTrainEpochs != 2 {
+		t.Errorf("max_steps %d, num_train_epochs %g, problems %v", r.MaxSteps, r.NumTrainEpochs, problems)
+	}
+}
+
+func TestSameRequestIsSameJob(t *testing.T) {
+	t.Parallel()
+	id := func(text string) string {
+		t.Helper()
+		r, problems := ParseRequest([]byte(text))
+		if len(problems) > 0 {
+			t.Fatal(Problems(problems).Error())
+		}
+		return NewSpec(r, r.Dataset, "sha256:aa").ID()
+	}
+	plain := id(`{"model":"m","dataset":"d","name":"n"}`)
+	if other := id(` {"name":"n", "r":8, "dataset":"d", "learning_rate":0.0002, "model":"m"} `); other != plain {
+		t.Errorf("ids differ: %s and %s", plain, other)
+	}
+	if other := id(`{"model":"m","dataset":"d","name":"n","r":4}`); other == plain {
+		t.Errorf("another r has the same id %s", plain)
+	}
+	// The id names subjects of this version; a change of it is a change of SpecFormat.
+	if want := "ft-"; !strings.HasPrefix(plain, want) || len(plain) != 23 {
+		t.Errorf("id = %s", plain)
+	}
+}
+
+func TestSpecRoundTrip(t *testing.T) {
+	t.Parallel()
+	r := NewRequest()
+	r.Model, r.Dataset = "m", "builtin:sample"
+	spec := NewSpec(r, r.Dataset, "sha256:aa")
+	if !ValidName(spec.Name) || !strings.HasPrefix(spec.Name, "adapter-") {
+		t.Errorf("name = %q", spec.Name)
+	}
+	back, err := ParseSpec(spec.Canonical())
+	if err != nil || back.ID() != spec.ID() {
+		t.Errorf("id %s became %s, %v", spec.ID(), back.ID(), err)
+	}
+}
+
+func TestEveryStateCanEnd(t *testing.T) {
+	t.Parallel()
+	for _, from := range States() {
+		reached := map[State]bool{}
+		todo := []State{from}
+		for len(todo) > 0 {
+			state := todo[0]
+			todo = todo[1:]
+			for _, to := range transitions[state] {
+				if !reached[to] {
+					reached[to] = true
+					todo = append(todo, to)
+				}
+			}
+		}
+		if !from.Final() && !reached[StateFailed] {
+			t.Errorf("%s cannot reach failed", from)
+		}
+		if from.CanGo(from) {
+			t.Errorf("%s goes to itself", from)
+		}
+	}
+	if StateSucceeded.CanGo(StateFailed) {
+		t.Error("succeeded can go to failed")
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}

@@ -1,0 +1,127 @@
+package job
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// MaxInlineBytes is how many bytes of rows a request may carry itself.
+const MaxInlineBytes = 256 << 10
+
+// Request is a fine-tuning request as a person types it on finetune.request.
+type Request struct {
+	// Model is the base: `org/name[@revision]` on the hub, `builtin:tiny`, a folder that the
+	// operator allowed, or an `s3://` prefix.
+	Model string `json:"model" yaml:"model" help:"base model: org/name[@revision], builtin:tiny, a folder, or s3://prefix"`
+	// Dataset is the name or `sha256:` digest of a pushed dataset, an `s3://` key or `builtin:sample`.
+	Dataset string `json:"dataset,omitempty" yaml:"dataset" help:"name or sha256: digest of a pushed dataset, s3://key, or builtin:sample"`
+	// Rows are the rows themselves, at most MaxInlineBytes, in place of Dataset.
+	Rows []json.RawMessage `json:"rows,omitempty" yaml:"-" help:"rows of the dataset itself, at most 256 KiB"`
+	// Name is what the adapter is published under; left out, it is made from the job's id.
+	Name string `json:"name,omitempty" yaml:"name" help:"name of the adapter: a-z, 0-9 and ._-, at most 63 characters"`
+
+	Training `yaml:",inline"`
+}
+
+var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
+
+// ValidName reports whether name can be an adapter's, a dataset's or an alias's name.
+func ValidName(name string) bool { return namePattern.MatchString(name) }
+
+// NameProblem returns what is wrong with a name, or nil.
+func NameProblem(field, name string) *Problem {
+	if ValidName(name) {
+		return nil
+	}
+	return &Problem{
+		Field: field, Found: strconv.Quote(shorten(name)), Reason: "is not a valid name",
+		Next: "use 1 to 63 of a-z, 0-9, '.', '_' and '-', starting with a letter or a digit",
+	}
+}
+
+// NewRequest returns a request with every hyper-parameter at its default.
+func NewRequest() Request { return Request{Training: DefaultTraining()} }
+
+// ParseRequest reads a request strictly and validates it; it returns every problem at once.
+func ParseRequest(data []byte) (Request, []Problem) {
+	request := NewRequest()
+	given, problems := DecodeStrict(data, &request)
+	request.settle(given)
+	if len(problems) > 0 && len(given) == 0 {
+		return request, problems
+	}
+	return request, append(problems, request.validate(problems)...)
+}
+
+// settle applies what giving one field means for another: epochs alone replace the default number
+// of steps.
+func (r *Request) settle(given []string) {
+	has := map[string]bool{}
+	for _, name := range given {
+		has[name] = true
+	}
+	if has["num_train_epochs"] && !has["max_steps"] {
+		r.MaxSteps = 0
+	}
+}
+
+// Validate returns every problem of the request, or nil.
+func (r *Request) Validate() []Problem { return r.validate(nil) }
+
+// validate leaves out the fields that could not be read, as their values mean nothing.
+func (r *Request) validate(unread []Problem) []Problem {
+	skip := map[string]bool{}
+	for _, p := range unread {
+		skip[p.Field] = true
+	}
+	var found []Problem
+	if strings.TrimSpace(r.Model) == "" {
+		found = append(found, Problem{Field: "model", Reason: "is missing", Next: `name a base, for example "Qwen/Qwen2.5-0.5B-Instruct" or "builtin:tiny"`})
+	}
+	found = append(found, r.validateData()...)
+	if r.Name != "" {
+		if p := NameProblem("name", r.Name); p != nil {
+			found = append(found, *p)
+		}
+	}
+	found = append(found, r.Training.Validate()...)
+	kept := found[:0]
+	for _, p := range found {
+		if !skip[p.Field] {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}
+
+func (r *Request) validateData() []Problem {
+	size := 0
+	for _, row := range r.Rows {
+		size += len(row) + 1
+	}
+	switch {
+	case r.Dataset == "" && len(r.Rows) == 0:
+		return []Problem{{Field: "dataset", Reason: "is missing", Next: "push a file with `descant datasets push FILE` and give its name, or use builtin:sample"}}
+	case r.Dataset != "" && len(r.Rows) > 0:
+		return []Problem{{Field: "rows", Reason: "stand beside dataset", Next: "give only one of the two"}}
+	case size > MaxInlineBytes:
+		return []Problem{{Field: "rows", Found: fmt.Sprintf("%d bytes", size), Reason: fmt.Sprintf("are more than %d bytes", MaxInlineBytes), Next: "push them with `descant datasets push FILE` and give its name as dataset"}}
+	}
+	return nil
+}
+
+// InlineRows returns the rows of the request as JSON Lines, one compact row a line.
+func (r *Request) InlineRows() []byte {
+	var b bytes.Buffer
+	for _, row := range r.Rows {
+		if err := json.Compact(&b, row); err != nil {
+			b.Write(row)
+		}
+		b.WriteByte('\n')
+	}
+	return b.Bytes()
+}
