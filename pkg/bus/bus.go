@@ -109,3 +109,10 @@ func (b *Bus) Close() error {
 	}
 	return nil
 }
+
+// flush waits until the server has seen all that was sent.
+func (b *Bus) flush(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, b.cfg.Timeout)
+	defer cancel()
+	return b.conn.FlushWithContext(ctx)
+}

@@ -25,15 +25,11 @@ var (
 // stale maps the server's answers to a failed condition onto ErrStale.
 func stale(err error) error {
 	var api *jetstream.APIError
-	if errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == codeWrongLastConstant) {
+	if errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant) {
 		return fmt.Errorf("%w (%s)", ErrStale, api.Description)
 	}
 	return err
 }
-
-// codeWrongLastConstant is the second code for a wrong last sequence, without
-// the number that was found.
-const codeWrongLastConstant jetstream.ErrorCode = 10164
 
 func responders(err error) error {
 	if errors.Is(err, nats.ErrNoResponders) {

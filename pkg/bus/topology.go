@@ -20,10 +20,8 @@ const (
 	bucketRegistry = "registry"
 	bucketWorkers  = "workers"
 
-	// leaseTTL bounds how long the lease of a dead worker hides its job from
-	// the reconciler, workerTTL how long a dead worker is still listed.
-	leaseTTLFactor = 2
-	workerTTL      = 30 * time.Second
+	// workerTTL bounds how long a dead worker is still listed.
+	workerTTL = 30 * time.Second
 )
 
 func streams(cfg Config) []jetstream.StreamConfig {
@@ -100,7 +98,7 @@ func (b *Bus) ensure(ctx context.Context) error {
 		name, about string
 		ttl         time.Duration
 	}{
-		{&b.leases, bucketLeases, "who works at which job", leaseTTLFactor * b.cfg.AckWait},
+		{&b.leases, bucketLeases, "who works at which job", b.cfg.AckWait},
 		{&b.registry, bucketRegistry, "adapters: names, versions, aliases", 0},
 		{&b.workers, bucketWorkers, "workers that are alive", workerTTL},
 	}

@@ -62,7 +62,9 @@ type Job struct {
 	ResumeState string `protobuf:"bytes,16,opt,name=resume_state,json=resumeState,proto3" json:"resume_state,omitempty"`
 	// Warnings for the person who asked (skipped rows, truncations, a loss that
 	// did not fall).
-	Warnings      []string `protobuf:"bytes,17,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	Warnings []string `protobuf:"bytes,17,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// What a person has asked a running job to do: cancel, pause or nothing.
+	Control       string `protobuf:"bytes,18,opt,name=control,proto3" json:"control,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -214,6 +216,13 @@ func (x *Job) GetWarnings() []string {
 		return x.Warnings
 	}
 	return nil
+}
+
+func (x *Job) GetControl() string {
+	if x != nil {
+		return x.Control
+	}
+	return ""
 }
 
 // Artifacts holds the digests ("sha256:<hex>") and keys of what a job made.
@@ -668,7 +677,7 @@ var File_descant_v1_job_proto protoreflect.FileDescriptor
 const file_descant_v1_job_proto_rawDesc = "" +
 	"\n" +
 	"\x14descant/v1/job.proto\x12\n" +
-	"descant.v1\x1a\x15descant/v1/step.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf6\x04\n" +
+	"descant.v1\x1a\x15descant/v1/step.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x90\x05\n" +
 	"\x03Job\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04spec\x18\x02 \x01(\fR\x04spec\x12\x14\n" +
@@ -693,7 +702,8 @@ const file_descant_v1_job_proto_rawDesc = "" +
 	"checkpoint\x18\x0f \x01(\tR\n" +
 	"checkpoint\x12!\n" +
 	"\fresume_state\x18\x10 \x01(\tR\vresumeState\x12\x1a\n" +
-	"\bwarnings\x18\x11 \x03(\tR\bwarnings\"\x94\x03\n" +
+	"\bwarnings\x18\x11 \x03(\tR\bwarnings\x12\x18\n" +
+	"\acontrol\x18\x12 \x01(\tR\acontrol\"\x94\x03\n" +
 	"\tArtifacts\x12%\n" +
 	"\x0edataset_digest\x18\x01 \x01(\tR\rdatasetDigest\x12\x1f\n" +
 	"\vbase_digest\x18\x02 \x01(\tR\n" +
