@@ -144,7 +144,7 @@ func kindWords(t reflect.Type) string {
 
 func unknownField(name string, names []string) Problem {
 	p := Problem{Field: shorten(name), Reason: "is not a field of this request"}
-	if near := nearest(name, names); near != "" {
+	if near := Nearest(name, names); near != "" {
 		p.Next = fmt.Sprintf("did you mean %q?", near)
 		return p
 	}

@@ -25,9 +25,9 @@ func orList(words []string) string {
 
 func formatFloat(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
 
-// nearest returns the name with the smallest edit distance to name, or "" when none is close enough
+// Nearest returns the name with the smallest edit distance to name, or "" when none is close enough
 // to be a slip of the finger.
-func nearest(name string, names []string) string {
+func Nearest(name string, names []string) string {
 	best, bestDistance := "", 1+len(name)/3
 	for _, candidate := range names {
 		if d := editDistance(strings.ToLower(name), candidate); d <= bestDistance && (best == "" || d < bestDistance) {
