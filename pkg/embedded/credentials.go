@@ -1,0 +1,48 @@
+package embedded
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+)
+
+// keyPair is the account of the embedded S3 server.
+type keyPair struct {
+	AccessKey string `json:"access_key"`
+	SecretKey string `json:"secret_key"`
+}
+
+// credentials reads the keys from a file, or makes them up and writes it.
+func credentials(path string) (keyPair, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return newCredentials(path)
+	}
+	if err != nil {
+		return keyPair{}, fmt.Errorf("embedded S3 server: %w", err)
+	}
+	var keys keyPair
+	if err := json.Unmarshal(data, &keys); err != nil || keys.AccessKey == "" || keys.SecretKey == "" {
+		return keyPair{}, fmt.Errorf("embedded S3 server: %s does not hold access_key and secret_key; remove it, a new one will be made", path)
+	}
+	return keys, nil
+}
+
+func newCredentials(path string) (keyPair, error) {
+	keys := keyPair{AccessKey: "descant-" + rand.Text()[:12], SecretKey: rand.Text() + rand.Text()}
+	data, err := json.MarshalIndent(keys, "", "  ")
+	if err != nil {
+		return keyPair{}, err
+	}
+	temp := path + ".tmp"
+	if err := os.WriteFile(temp, append(data, '\n'), 0o600); err != nil {
+		return keyPair{}, fmt.Errorf("embedded S3 server: %w", err)
+	}
+	if err := os.Rename(temp, path); err != nil {
+		return keyPair{}, fmt.Errorf("embedded S3 server: %w", err)
+	}
+	return keys, nil
+}
