@@ -6,7 +6,7 @@ require (
 	github.com/ardanlabs/jinja v1.8.0
 	github.com/chzyer/readline v1.5.0
 	github.com/compose-spec/compose-go/v2 v2.16.2
-	github.com/daulet/tokenizers v1.26.0
+	github.com/daulet/tokenizers v1.27.0
 	github.com/dop251/goja v0.0.0-20260917113740-793a2a65c13b
 	github.com/fsnotify/fsnotify v1.9.0
 	github.com/goccy/go-yaml v1.19.2

@@ -1,0 +1,57 @@
+# descant: every target installs the native parts it needs by itself (see scripts/setup).
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+export DESCANT_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/descant
+GO ?= go
+# Flags of plain go commands; `make env` prints the same for a shell.
+native := CGO_ENABLED=1 CGO_LDFLAGS=-L$(DESCANT_CACHE)/native/tokenizers-1.26.0 GOEXPERIMENT=simd
+
+.PHONY: help setup setup-servers env build demo test bench lint e2e gen tiny-base parity-data clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install the native parts into the per-user cache (idempotent)
+	@$(GO) run ./scripts/setup
+
+setup-servers:
+	@$(GO) run ./scripts/setup --servers
+
+env: ## print the export lines that plain go build and go test need
+	@$(GO) run ./scripts/setup --env
+
+build: setup ## build the binary: build/descant
+	@mkdir -p build
+	$(native) $(GO) build -o build/descant ./cmd/descant
+
+demo: build ## fine-tune the tiny base over the real pipeline and talk to it (about 3 minutes)
+	@$(native) $(GO) run ./scripts/demo --descant build/descant
+
+test: setup-servers ## run all tests (cases from DESCANT_PARITY_DIR and DESCANT_QWEN_DIR, else testdata)
+	$(native) $(GO) vet ./...
+	PATH=$(DESCANT_CACHE)/bin:$$PATH $(native) $(GO) test -timeout 30m -p 2 ./...
+
+e2e: setup-servers ## run the end-to-end scenario alone, in one process and distributed
+	PATH=$(DESCANT_CACHE)/bin:$$PATH $(native) $(GO) test -timeout 30m -count 1 -v -run Scenario ./...
+
+bench: setup ## run the Go benchmarks
+	$(native) $(GO) test -run '^$$' -bench . -benchtime 3x ./pkg/...
+
+lint: setup ## run golangci-lint and buf
+	$(GO) build -C scripts/tools/lint -o $(DESCANT_CACHE)/bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	$(native) $(DESCANT_CACHE)/bin/golangci-lint run ./...
+	cd proto && $(GO) run -modfile ../scripts/tools/proto/go.mod github.com/bufbuild/buf/cmd/buf lint
+
+gen: ## renew the generated code of proto/
+	cd proto && $(GO) run -modfile ../scripts/tools/proto/go.mod github.com/bufbuild/buf/cmd/buf generate
+
+tiny-base: setup ## train the tiny base anew into models/tiny
+	$(native) $(GO) run ./scripts/tinybase all --out models/tiny
+
+parity-data: ## make testdata anew with transformers and PEFT (needs Python and a network)
+	scripts/parity/run
+
+clean: ## remove what was built here (the cache stays)
+	rm -rf build
