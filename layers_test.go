@@ -28,7 +28,7 @@ var layers = map[string]int{
 
 // owners names the packages that may import a third-party module; every module has an entry.
 var owners = map[string][]string{
-	"google.golang.org/protobuf":                  {"pkg/pb", "pkg/bus", "services/*", "cmd/descant"},
+	"google.golang.org/protobuf":                  {"pkg/pb", "pkg/bus", "pkg/registry", "services/*", "cmd/descant"},
 	"github.com/prometheus/client_golang":         {"pkg/lifecycle", "services/*"},
 	"github.com/goccy/go-yaml":                    {"pkg/lifecycle"},
 	"github.com/spf13/pflag":                      {"pkg/lifecycle", "cmd/descant"},
