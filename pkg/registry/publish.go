@@ -77,12 +77,12 @@ func sameRun(v *pb.AdapterVersion, digest, id string) bool {
 
 // publishedBy finds the version that a job has published before.
 func (r *Registry) publishedBy(ctx context.Context, name, id string) (Resolved, bool, error) {
-	entry, _, err := r.entries.AdapterEntry(ctx, name)
+	entry, _, err := r.read(ctx, name)
 	if errors.Is(err, bus.ErrNotFound) {
 		return Resolved{}, false, nil
 	}
 	if err != nil {
-		return Resolved{}, false, job.InfrastructureError(job.CodeBus, "look up adapter "+name, err)
+		return Resolved{}, false, err
 	}
 	for _, v := range entry.GetVersions() {
 		if id != "" && v.GetJob() == id {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -15,28 +16,23 @@ import (
 	"descant/pkg/pb"
 )
 
-// Entries is the bucket of small commits. Its errors are those of package bus: ErrNotFound,
-// ErrExists and ErrStale.
-type Entries interface {
-	// AdapterEntry returns the entry of a name and its revision.
-	AdapterEntry(ctx context.Context, name string) (*pb.AdapterEntry, uint64, error)
-	// PutAdapterEntry stores an entry if the bucket still holds revision; 0 means: only if there is none.
-	PutAdapterEntry(ctx context.Context, entry *pb.AdapterEntry, revision uint64) (uint64, error)
-	// AdapterEntries returns every entry.
-	AdapterEntries(ctx context.Context) ([]*pb.AdapterEntry, error)
-	// WatchAdapterEntries sends entries as they change, until ctx ends or the watch breaks; then the
-	// channel is closed.
-	WatchAdapterEntries(ctx context.Context) (<-chan *pb.AdapterEntry, error)
+// Bucket holds the small commits; bus.Bucket is one. Its errors are those of package bus.
+type Bucket interface {
+	Get(ctx context.Context, key string) (bus.Entry, error)
+	Create(ctx context.Context, key string, value []byte) (uint64, error)
+	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
+	List(ctx context.Context, pattern string) ([]bus.Entry, error)
+	Watch(ctx context.Context, pattern string) iter.Seq2[bus.Entry, error]
 }
 
 // Registry publishes and finds adapters. It is safe for concurrent use.
 type Registry struct {
 	objects *blob.Store
-	entries Entries
+	entries Bucket
 }
 
 // New returns a registry over an object store and the bucket of entries.
-func New(objects *blob.Store, entries Entries) *Registry {
+func New(objects *blob.Store, entries Bucket) *Registry {
 	return &Registry{objects: objects, entries: entries}
 }
 
@@ -70,14 +66,11 @@ func (r *Registry) Resolve(ctx context.Context, text string) (Resolved, error) {
 // Entry returns every version and alias of a name; an unknown name is a user error with code
 // not_found.
 func (r *Registry) Entry(ctx context.Context, name string) (*pb.AdapterEntry, error) {
-	entry, _, err := r.entries.AdapterEntry(ctx, name)
+	entry, _, err := r.read(ctx, name)
 	if errors.Is(err, bus.ErrNotFound) {
 		return nil, r.unknown(ctx, name)
 	}
-	if err != nil {
-		return nil, job.InfrastructureError(job.CodeBus, "look up adapter "+name, err)
-	}
-	return entry, nil
+	return entry, err
 }
 
 // unknown says what there is instead of an unknown name.
@@ -100,9 +93,17 @@ func (r *Registry) unknown(ctx context.Context, name string) error {
 
 // List returns every entry, by name.
 func (r *Registry) List(ctx context.Context) ([]*pb.AdapterEntry, error) {
-	all, err := r.entries.AdapterEntries(ctx)
+	stored, err := r.entries.List(ctx, ">")
 	if err != nil {
 		return nil, job.InfrastructureError(job.CodeBus, "list adapters", err)
+	}
+	var all []*pb.AdapterEntry
+	for _, one := range stored {
+		entry, err := decode(one)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, entry)
 	}
 	slices.SortFunc(all, func(a, b *pb.AdapterEntry) int { return strings.Compare(a.GetName(), b.GetName()) })
 	return all, nil
@@ -131,11 +132,11 @@ func (r *Registry) SetAlias(ctx context.Context, name, alias string, version uin
 // edit that leaves the entry as it was writes nothing.
 func (r *Registry) change(ctx context.Context, name string, edit func(*pb.AdapterEntry) error) (*pb.AdapterEntry, error) {
 	for {
-		entry, revision, err := r.entries.AdapterEntry(ctx, name)
+		entry, revision, err := r.read(ctx, name)
 		if errors.Is(err, bus.ErrNotFound) {
 			entry, revision = &pb.AdapterEntry{Name: name}, 0
 		} else if err != nil {
-			return nil, job.InfrastructureError(job.CodeBus, "read entry of adapter "+name, err)
+			return nil, err
 		}
 		changed := proto.CloneOf(entry)
 		if changed.Aliases == nil {
@@ -147,7 +148,7 @@ func (r *Registry) change(ctx context.Context, name string, edit func(*pb.Adapte
 		if proto.Equal(changed, entry) {
 			return entry, nil
 		}
-		_, err = r.entries.PutAdapterEntry(ctx, changed, revision)
+		err = r.write(ctx, changed, revision)
 		switch {
 		case err == nil:
 			return changed, nil
@@ -159,4 +160,45 @@ func (r *Registry) change(ctx context.Context, name string, edit func(*pb.Adapte
 			return nil, job.InfrastructureError(job.CodeBus, "write entry of adapter "+name, err)
 		}
 	}
+}
+
+// read returns the entry of a name and its revision, or bus.ErrNotFound as it is.
+func (r *Registry) read(ctx context.Context, name string) (*pb.AdapterEntry, uint64, error) {
+	if !job.ValidName(name) {
+		return nil, 0, bus.ErrNotFound
+	}
+	stored, err := r.entries.Get(ctx, entryKey(name))
+	if errors.Is(err, bus.ErrNotFound) {
+		return nil, 0, err
+	}
+	if err != nil {
+		return nil, 0, job.InfrastructureError(job.CodeBus, "look up adapter "+name, err)
+	}
+	entry, err := decode(stored)
+	return entry, stored.Revision, err
+}
+
+func (r *Registry) write(ctx context.Context, entry *pb.AdapterEntry, revision uint64) error {
+	data, err := bus.ToJSON(entry)
+	if err != nil {
+		return job.BugError("write entry of adapter "+entry.GetName(), err)
+	}
+	if revision == 0 {
+		_, err = r.entries.Create(ctx, entryKey(entry.GetName()), data)
+	} else {
+		_, err = r.entries.Update(ctx, entryKey(entry.GetName()), data, revision)
+	}
+	return err
+}
+
+// entryKey turns a name into a key of the bucket. A dot separates tokens there and may stand neither
+// at the end nor beside another one, so it becomes "=", which no name has.
+func entryKey(name string) string { return strings.ReplaceAll(name, ".", "=") }
+
+func decode(stored bus.Entry) (*pb.AdapterEntry, error) {
+	entry := new(pb.AdapterEntry)
+	if err := bus.FromJSON(stored.Value, entry); err != nil {
+		return nil, job.BugError("read registry entry "+stored.Key, err)
+	}
+	return entry, nil
 }

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"descant/pkg/pb"
@@ -9,42 +10,56 @@ import (
 
 // Watch calls handle for every entry: at once with all there are, as they change, and with all of
 // them again every so often, because a hint can get lost and the registry is the truth. handle sees
-// the same entry many times and must not mind. Watch returns when ctx ends.
-func (r *Registry) Watch(ctx context.Context, every time.Duration, handle func(*pb.AdapterEntry)) error {
-	again := time.NewTicker(every)
-	defer again.Stop()
-	var hints <-chan *pb.AdapterEntry
+// the same entry many times and must not mind; it is called by one goroutine at a time. listed, if
+// not nil, is called after the first complete listing. Watch returns when ctx ends.
+func (r *Registry) Watch(ctx context.Context, every time.Duration, handle func(*pb.AdapterEntry), listed func()) {
+	var one sync.Mutex
+	locked := func(entry *pb.AdapterEntry) {
+		one.Lock()
+		defer one.Unlock()
+		handle(entry)
+	}
+	var hints sync.WaitGroup
+	defer hints.Wait()
+	hints.Go(func() { r.follow(ctx, every, locked) })
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
 	for {
-		if hints == nil {
-			// An error leaves the watch for the next round; the listing still works or fails by itself.
-			hints, _ = r.entries.WatchAdapterEntries(ctx)
-		}
 		if all, err := r.List(ctx); err == nil {
 			for _, entry := range all {
-				handle(entry)
+				locked(entry)
+			}
+			if listed != nil {
+				listed()
+				listed = nil
 			}
 		}
-		if hints = follow(ctx, hints, again.C, handle); ctx.Err() != nil {
-			return ctx.Err()
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
 		}
 	}
 }
 
-// follow handles hints until it is time to list again; it returns nil instead of a broken channel.
-func follow(ctx context.Context, hints <-chan *pb.AdapterEntry, again <-chan time.Time, handle func(*pb.AdapterEntry)) <-chan *pb.AdapterEntry {
-	open := hints
-	for {
-		select {
-		case <-ctx.Done():
-			return hints
-		case <-again:
-			return hints
-		case entry, ok := <-open:
-			if !ok {
-				open, hints = nil, nil
+// follow handles changes as they come and opens the watch again when it breaks; what it misses in
+// between, the next listing has.
+func (r *Registry) follow(ctx context.Context, pause time.Duration, handle func(*pb.AdapterEntry)) {
+	for ctx.Err() == nil {
+		for stored, err := range r.entries.Watch(ctx, ">") {
+			if err != nil {
+				break
+			}
+			if stored.Current || stored.Deleted {
 				continue
 			}
-			handle(entry)
+			if entry, err := decode(stored); err == nil {
+				handle(entry)
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(min(pause, time.Second)):
 		}
 	}
 }
