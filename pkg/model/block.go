@@ -1,0 +1,155 @@
+package model
+
+import (
+	"math"
+
+	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph functions read like formulas
+)
+
+// Linear computes one projection of a layer: x [rows, in] → [rows, out] with weight [in, out] and bias [out]
+// or nil. module is its name within the layer, for example "mlp.up_proj".
+type Linear func(module string, x, weight, bias *Node) *Node
+
+// Plain is the linear map itself: x·W + b.
+func Plain(_ string, x, weight, bias *Node) *Node {
+	y := Dot(x, weight).General([]int{1}, nil, []int{0}, nil)
+	if bias != nil {
+		y = Add(y, BroadcastToDims(ExpandAxes(bias, 0), y.Shape().Dimensions...))
+	}
+	return y
+}
+
+// Block is one decoder layer within a graph.
+type Block struct {
+	cfg     *Config
+	weights map[string]*Node
+	linear  Linear
+}
+
+// NewBlock binds the weights of one layer, by their names within the layer ([Config.LayerTensors]) and in
+// their shapes in memory ([Tensor.Memory]). A nil linear is [Plain].
+func NewBlock(cfg *Config, weights map[string]*Node, linear Linear) *Block {
+	if linear == nil {
+		linear = Plain
+	}
+	return &Block{cfg: cfg, weights: weights, linear: linear}
+}
+
+// project applies the linear map of a module to x [batch, seq, in].
+func (b *Block) project(module string, x *Node) *Node {
+	dims := x.Shape().Dimensions
+	flat := Reshape(x, dims[0]*dims[1], dims[2])
+	y := b.linear(module, flat, b.weights[module+".weight"], b.weights[module+".bias"])
+	return Reshape(y, dims[0], dims[1], y.Shape().Dim(1))
+}
+
+// QKV normalises x [batch, seq, hidden] and gives queries [batch, seq, QWidth], keys and values
+// [batch, seq, KVWidth], before norm and rotation of the heads.
+func (b *Block) QKV(x *Node) (q, k, v *Node) {
+	h := RMSNorm(x, b.weights["input_layernorm.weight"], b.cfg.Eps)
+	return b.project("self_attn.q_proj", h), b.project("self_attn.k_proj", h), b.project("self_attn.v_proj", h)
+}
+
+// Heads splits queries, keys and values of [Block.QKV] into heads and rotates queries and keys:
+// q [batch, seq, Heads, HeadDim], k and v [batch, seq, KVHeads, HeadDim].
+// cos, sin: [batch or 1, seq, HeadDim/2], see [Rope.Tables].
+func (b *Block) Heads(q, k, v, cos, sin *Node) (qh, kh, vh *Node) {
+	dims := q.Shape().Dimensions
+	qh = Reshape(q, dims[0], dims[1], b.cfg.Heads, b.cfg.HeadDim)
+	kh = Reshape(k, dims[0], dims[1], b.cfg.KVHeads, b.cfg.HeadDim)
+	vh = Reshape(v, dims[0], dims[1], b.cfg.KVHeads, b.cfg.HeadDim)
+	if b.cfg.QKNorm {
+		qh = RMSNorm(qh, b.weights["self_attn.q_norm.weight"], b.cfg.Eps)
+		kh = RMSNorm(kh, b.weights["self_attn.k_norm.weight"], b.cfg.Eps)
+	}
+	return Rotate(qh, cos, sin), Rotate(kh, cos, sin), vh
+}
+
+// Output adds the attention's result [batch, seq, QWidth] to the residual stream x [batch, seq, hidden].
+func (b *Block) Output(x, attention *Node) *Node {
+	return Add(x, b.project("self_attn.o_proj", attention))
+}
+
+// GateUp normalises the residual stream and gives the two inputs of the gated MLP, each
+// [batch, seq, intermediate].
+func (b *Block) GateUp(residual *Node) (gate, up *Node) {
+	h := RMSNorm(residual, b.weights["post_attention_layernorm.weight"], b.cfg.Eps)
+	return b.project("mlp.gate_proj", h), b.project("mlp.up_proj", h)
+}
+
+// Down adds the MLP's result to the residual stream [batch, seq, hidden].
+func (b *Block) Down(residual, gate, up *Node) *Node {
+	return Add(residual, b.project("mlp.down_proj", Mul(SiLU(gate), up)))
+}
+
+// Forward runs the whole layer without a cache: x, result [batch, seq, hidden]; mask as in [Attend].
+func (b *Block) Forward(x, cos, sin, mask *Node) *Node {
+	q, k, v := b.QKV(x)
+	q, k, v = b.Heads(q, k, v, cos, sin)
+	residual := b.Output(x, Attend(q, k, v, mask))
+	gate, up := b.GateUp(residual)
+	return b.Down(residual, gate, up)
+}
+
+// RMSNorm scales x to root mean square 1 over its last axis, then by weight: x·rsqrt(mean(x²)+eps)·w.
+func RMSNorm(x, weight *Node, eps float64) *Node {
+	mean := ReduceAndKeep(Square(x), ReduceMean, -1)
+	// 1/√ rather than Rsqrt, which has no gradient in GoMLX.
+	scale := Reciprocal(Sqrt(AddScalar(mean, eps)))
+	dims := x.Shape().Dimensions
+	w := ExpandLeftToRank(weight, x.Rank())
+	return Mul(Mul(x, BroadcastToDims(scale, dims...)), BroadcastToDims(w, dims...))
+}
+
+// SiLU is x·sigmoid(x).
+func SiLU(x *Node) *Node { return Mul(x, Logistic(x)) }
+
+// Attend is grouped-query attention: q [batch, seq, Heads, HeadDim], k and v [batch, keys, KVHeads, HeadDim],
+// mask [batch or 1, seq, keys] bool (true = may look); the result is [batch, seq, Heads·HeadDim]. Query head h
+// uses key/value head h / (Heads/KVHeads). A row that may look at nothing averages all values.
+func Attend(q, k, v, mask *Node) *Node {
+	batch, seq, heads, dim := q.Shape().Dim(0), q.Shape().Dim(1), q.Shape().Dim(2), q.Shape().Dim(3)
+	keys, kvHeads := k.Shape().Dim(1), k.Shape().Dim(2)
+	group := heads / kvHeads
+	// The heads of a group share their keys, so they are rows of one product.
+	q = Reshape(q, batch, seq, kvHeads, group, dim)
+	q = Reshape(TransposeAllAxes(q, 0, 2, 3, 1, 4), batch, kvHeads, group*seq, dim)
+	k = TransposeAllAxes(k, 0, 2, 1, 3)
+	v = TransposeAllAxes(v, 0, 2, 1, 3)
+	scores := Dot(q, k).General([]int{3}, []int{0, 1}, []int{3}, []int{0, 1})
+	scores = MulScalar(scores, 1/math.Sqrt(float64(dim)))
+	scores = Reshape(scores, batch, kvHeads, group, seq, keys)
+	mask = BroadcastToDims(ExpandAxes(mask, 1, 2), scores.Shape().Dimensions...)
+	scores = Where(mask, scores, FillScalar(scores.Graph(), scores.Shape(), -1e30))
+	top := StopGradient(ReduceAndKeep(scores, ReduceMax, -1))
+	weights := Exp(Sub(scores, BroadcastToDims(top, scores.Shape().Dimensions...)))
+	sum := ReduceAndKeep(weights, ReduceSum, -1)
+	weights = Div(weights, BroadcastToDims(sum, scores.Shape().Dimensions...))
+	weights = Reshape(weights, batch, kvHeads, group*seq, keys)
+	out := Dot(weights, v).General([]int{3}, []int{0, 1}, []int{2}, []int{0, 1})
+	out = TransposeAllAxes(Reshape(out, batch, kvHeads, group, seq, dim), 0, 3, 1, 2, 4)
+	return Reshape(out, batch, seq, heads*dim)
+}
+
+// CausalMask lets every position look at itself and at earlier ones: [1, seq, seq] bool.
+func CausalMask(g *Graph, seq int) *Node {
+	return ExpandAxes(LowerTriangular(g, seq), 0)
+}
+
+// PaddedMask is [CausalMask] without the positions where valid [batch, seq] bool is false: [batch, seq, seq].
+func PaddedMask(valid *Node) *Node {
+	batch, seq := valid.Shape().Dim(0), valid.Shape().Dim(1)
+	causal := BroadcastToDims(CausalMask(valid.Graph(), seq), batch, seq, seq)
+	return LogicalAnd(causal, BroadcastToDims(ExpandAxes(valid, 1), batch, seq, seq))
+}
+
+// Embed looks up rows of the embedding [vocab, hidden] for ids [batch, seq] int32: [batch, seq, hidden].
+func Embed(embedding, ids *Node) *Node {
+	return Gather(embedding, ExpandAxes(ids, -1))
+}
+
+// Logits applies final norm and head to x [rows, hidden]: [rows, vocab]. head is [vocab, hidden], the
+// embedding itself where the model is tied.
+func Logits(cfg *Config, x, norm, head *Node) *Node {
+	return Dot(RMSNorm(x, norm, cfg.Eps), head).General([]int{1}, nil, []int{1}, nil)
+}
