@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -13,10 +14,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"descant/pkg/chat"
-	"encoding/json"
 )
 
 // ReadOptions bound what a reader accepts.
@@ -78,13 +79,14 @@ const maxCompared = 1 << 20
 type countingReader struct {
 	in   io.Reader
 	hash hash.Hash
-	n    int64
+	// count is read by others while the reading goes on.
+	count atomic.Int64
 }
 
 func (c *countingReader) Read(p []byte) (int, error) {
 	n, err := c.in.Read(p)
 	c.hash.Write(p[:n])
-	c.n += int64(n)
+	c.count.Add(int64(n))
 	return n, err
 }
 
@@ -212,7 +214,7 @@ func (r *Reader) finish(err error) error {
 	if _, err := io.Copy(io.Discard, r.raw); err != nil { // the digest is that of the whole file
 		return fmt.Errorf("read dataset %s: %w", r.report.File, err)
 	}
-	r.report.Bytes = r.raw.n
+	r.report.Bytes = r.raw.count.Load()
 	r.report.Digest = "sha256:" + hex.EncodeToString(r.raw.hash.Sum(nil))
 	if r.report.Rows == 0 && !r.Failed() {
 		p := Problem{Code: CodeNoRows, Found: "no row was found", Hint: `write one row a line, such as {"instruction": "…", "input": "", "output": "…"}`}

@@ -18,6 +18,9 @@ func (r *Reader) record(rec record) {
 		v, err := w.value()
 		for _, is := range w.issues {
 			bad = true
+			if is.field != "" {
+				is.found += fmt.Sprintf(" (in %q)", is.field)
+			}
 			r.problem(Problem{Code: is.code, Line: rec.line, Row: rec.row, Field: is.field, Found: is.found, Hint: is.hint})
 		}
 		w.issues = nil

@@ -1,0 +1,191 @@
+package dataset
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+
+	"github.com/parquet-go/parquet-go"
+)
+
+// Shards are tokenised rows that were read back into memory: 8 bytes a token.
+type Shards struct {
+	ids      []int32
+	labels   []int32
+	starts   []int64 // of row i in ids and labels; one more than rows
+	rows     []int64 // index of row i in the dataset
+	metadata map[string]string
+}
+
+// maxShardTokens bounds a shard set to 16 GiB of memory.
+const maxShardTokens = 2 << 30
+
+// OpenShards reads shards in the order of the paths. It refuses a shard with another layout, with rows that have as many
+// labels as ids no longer, with a label that is neither its id nor -100, and shards whose metadata disagree.
+func OpenShards(paths []string) (*Shards, error) {
+	if len(paths) == 0 {
+		return nil, errors.New("open shards: no path is given")
+	}
+	s := &Shards{starts: []int64{0}}
+	for _, path := range paths {
+		if err := s.read(path); err != nil {
+			return nil, fmt.Errorf("open shard %s: %w", path, err)
+		}
+	}
+	if s.Len() == 0 {
+		return nil, errors.New("open shards: there is no row in them")
+	}
+	return s, nil
+}
+
+// own are the metadata that belong to one shard and not to all.
+var own = map[string]bool{"descant.rows": true, "descant.tokens": true, "descant.trained_tokens": true}
+
+func (s *Shards) read(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	file, err := parquet.OpenFile(f, info.Size())
+	if err != nil {
+		return fmt.Errorf("not a Parquet file, or a damaged one: %w", err)
+	}
+	metadata := map[string]string{}
+	for _, kv := range file.Metadata().KeyValueMetadata {
+		metadata[kv.Key] = kv.Value
+	}
+	if v := metadata["descant.format"]; v != shardFormat {
+		return fmt.Errorf("the shard has the format %q, this program reads %q: tokenise the dataset again", v, shardFormat)
+	}
+	if err := s.agree(metadata); err != nil {
+		return err
+	}
+	for _, column := range []string{"input_ids", "labels", "row"} {
+		if file.Root().Column(column) == nil {
+			return fmt.Errorf("the column %s is missing", column)
+		}
+	}
+	if err := s.rowsOf(parquet.NewGenericReader[shardRow](file)); err != nil {
+		return err
+	}
+	if want := metadata["descant.rows"]; want != strconv.FormatInt(file.NumRows(), 10) {
+		return fmt.Errorf("the shard has %d rows, its metadata say %s", file.NumRows(), want)
+	}
+	return nil
+}
+
+// agree holds that all shards were made with the same options.
+func (s *Shards) agree(metadata map[string]string) error {
+	if s.metadata == nil {
+		s.metadata = metadata
+		return nil
+	}
+	for _, m := range []map[string]string{metadata, s.metadata} {
+		for key := range m {
+			if !own[key] && metadata[key] != s.metadata[key] {
+				return fmt.Errorf("its metadata %s is %q, that of the first shard is %q", key, metadata[key], s.metadata[key])
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Shards) rowsOf(in *parquet.GenericReader[shardRow]) error {
+	defer in.Close()
+	batch := make([]shardRow, 256)
+	for {
+		n, err := in.Read(batch)
+		for _, row := range batch[:n] {
+			if len(row.InputIDs) != len(row.Labels) || len(row.InputIDs) == 0 {
+				return fmt.Errorf("row %d has %d ids and %d labels", row.Row, len(row.InputIDs), len(row.Labels))
+			}
+			if len(s.ids)+len(row.InputIDs) > maxShardTokens {
+				return fmt.Errorf("the shards hold more than %d tokens: use fewer rows", maxShardTokens)
+			}
+			for i, label := range row.Labels {
+				if id := row.InputIDs[i]; id < 0 || label != id && label != IgnoreLabel {
+					return fmt.Errorf("row %d has the id %d with the label %d at position %d", row.Row, id, label, i)
+				}
+			}
+			s.ids = append(s.ids, row.InputIDs...)
+			s.labels = append(s.labels, row.Labels...)
+			s.starts = append(s.starts, int64(len(s.ids)))
+			s.rows = append(s.rows, row.Row)
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// Len is the number of rows.
+func (s *Shards) Len() int { return len(s.rows) }
+
+// Row returns the ids and labels of row i (0 ≤ i < Len). They are of equal length and must not be changed.
+func (s *Shards) Row(i int) (ids, labels []int32) {
+	from, to := s.starts[i], s.starts[i+1]
+	return s.ids[from:to:to], s.labels[from:to:to]
+}
+
+// Index is the place of row i among the rows of the dataset that could be read, from 0.
+func (s *Shards) Index(i int) int { return int(s.rows[i]) }
+
+// Metadata is the value of a key of the first shard's metadata.
+func (s *Shards) Metadata(key string) string { return s.metadata[key] }
+
+// Tokens is the number of tokens of all rows, and how many of them are trained.
+func (s *Shards) Tokens() (all, trained int64) {
+	for i := range s.Len() {
+		_, labels := s.Row(i)
+		for _, label := range labels[1:] {
+			if label != IgnoreLabel {
+				trained++
+			}
+		}
+	}
+	return int64(len(s.ids)), trained
+}
+
+// Lengths are those of all rows.
+func (s *Shards) Lengths() Lengths {
+	var h histogram
+	for i := range s.Len() {
+		n := int(s.starts[i+1] - s.starts[i])
+		for n >= len(h.counts) {
+			h.counts = append(h.counts, make([]int64, len(h.counts)+256)...)
+		}
+		h.counts[n]++
+	}
+	return h.summary()
+}
+
+// Order is the order of all rows in an epoch: see the function Order.
+func (s *Shards) Order(seed int64, epoch int) []int { return Order(s.Len(), seed, epoch) }
+
+// Subset is a part of the rows, in the order of the given indices.
+func (s *Shards) Subset(rows []int) *Subset { return &Subset{shards: s, rows: rows} }
+
+// Subset is a choice of rows of Shards, such as those for evaluation.
+type Subset struct {
+	shards *Shards
+	rows   []int
+}
+
+// Len is the number of rows.
+func (s *Subset) Len() int { return len(s.rows) }
+
+// Row returns the ids and labels of row i of the subset.
+func (s *Subset) Row(i int) (ids, labels []int32) { return s.shards.Row(s.rows[i]) }
+
+// Order is the order of all rows of the subset in an epoch.
+func (s *Subset) Order(seed int64, epoch int) []int { return Order(len(s.rows), seed, epoch) }

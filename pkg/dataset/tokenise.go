@@ -1,0 +1,297 @@
+package dataset
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"sync"
+	"time"
+
+	"descant/pkg/chat"
+)
+
+// IgnoreLabel marks a position that is not trained, as in PyTorch's cross-entropy.
+const IgnoreLabel = -100
+
+// Encode renders a conversation and returns its token ids, and for each id whether it belongs to an answer of the
+// assistant (its end-of-turn token included). It is called by several goroutines.
+type Encode func(messages []chat.Message, tools json.RawMessage) (ids []int32, trained []bool, err error)
+
+// The values of TokeniseOptions.LossOn and TokeniseOptions.Truncation.
+const (
+	LossFull       = "full"       // every token is trained
+	LossCompletion = "completion" // only answers are trained
+
+	KeepStart = "keep_start" // cut the end of a long row
+	KeepEnd   = "keep_end"   // cut the start of a long row
+	LeaveOut  = "leave_out"  // leave a long row out
+)
+
+// TokeniseOptions say how rows become ids and labels.
+type TokeniseOptions struct {
+	// LossOn is "full" or "completion". Defaults to "full".
+	LossOn string
+	// MaxLength is the number of tokens of the longest row. Defaults to 1024.
+	MaxLength int
+	// Truncation says what happens to longer rows: "keep_start", "keep_end" or "leave_out". Defaults to "keep_start".
+	Truncation string
+	// RowsPerShard is the number of rows in a shard. Defaults to 50000.
+	RowsPerShard int
+	// Workers is the number of rows that are encoded at the same time. Defaults to the number of processors.
+	Workers int
+	// Metadata is written into every shard; digests of the tokenizer, the template and the options belong here.
+	Metadata map[string]string
+	// Progress is called about four times a second and at the end; may be nil.
+	Progress func(Progress)
+}
+
+// Progress says how far tokenising is. The number of all rows is not known before the end; Bytes lets a caller who knows
+// the size of the file show a share.
+type Progress struct {
+	Rows, Tokens int64
+	// Bytes is how much of the raw file was read.
+	Bytes   int64
+	Elapsed time.Duration
+	Done    bool
+}
+
+// Result says what tokenising made.
+type Result struct {
+	// Shards are the names of the files in the folder, in order.
+	Shards []string `json:"shards"`
+	// Rows is the number of rows in the shards, Tokens and TrainedTokens count theirs after cutting. A token counts as
+	// trained when a loss is computed for it; the first of a row never is, since nothing predicts it.
+	Rows          int64 `json:"rows"`
+	Tokens        int64 `json:"tokens"`
+	TrainedTokens int64 `json:"trained_tokens"`
+	// Lengths are those of the rows in the shards.
+	Lengths Lengths `json:"lengths"`
+	// Truncated are rows that were cut, LeftOut rows that are in no shard though they could be read.
+	Truncated Notes `json:"truncated"`
+	LeftOut   Notes `json:"left_out"`
+	// Report is that of reading.
+	Report Report `json:"report"`
+}
+
+func (o TokeniseOptions) withDefaults() TokeniseOptions {
+	if o.LossOn == "" {
+		o.LossOn = LossFull
+	}
+	if o.MaxLength == 0 {
+		o.MaxLength = 1024
+	}
+	if o.Truncation == "" {
+		o.Truncation = KeepStart
+	}
+	if o.RowsPerShard <= 0 {
+		o.RowsPerShard = 50_000
+	}
+	if o.Workers <= 0 {
+		o.Workers = runtime.GOMAXPROCS(0)
+	}
+	return o
+}
+
+func (o TokeniseOptions) validate() error {
+	switch {
+	case o.LossOn != LossFull && o.LossOn != LossCompletion:
+		return fmt.Errorf("loss_on is %q; use %q or %q", o.LossOn, LossFull, LossCompletion)
+	case o.MaxLength < 2:
+		return fmt.Errorf("max_length is %d; use at least 2", o.MaxLength)
+	case o.Truncation != KeepStart && o.Truncation != KeepEnd && o.Truncation != LeaveOut:
+		return fmt.Errorf("truncation is %q; use %q, %q or %q", o.Truncation, KeepStart, KeepEnd, LeaveOut)
+	}
+	return nil
+}
+
+// encoded is a row on its way from a worker to the shard, in the order of the file.
+type encoded struct {
+	row     Row
+	ids     []int32
+	trained []bool
+	err     error
+	ready   chan struct{}
+}
+
+// Tokenise reads all rows, encodes them on several processors and writes them in their order into shards in dir, in memory
+// bounded by the number of workers and the size of a row group. The same file and options give the same bytes. When rows
+// are bad, also in the eyes of encode, the error is a *ValidationError with all problems, and no shard is left behind.
+func Tokenise(ctx context.Context, rows *Reader, encode Encode, dir string, opts TokeniseOptions) (*Result, error) {
+	opts = opts.withDefaults()
+	if err := opts.validate(); err != nil {
+		return nil, fmt.Errorf("tokenise %s: %w", rows.report.File, err)
+	}
+	t := &tokeniser{opts: opts, rows: rows, out: newShardWriter(dir, opts), started: time.Now()}
+	t.lengths.counts = make([]int64, opts.MaxLength+1)
+	err := t.run(ctx, encode)
+	if err == nil {
+		err = t.out.close()
+	}
+	if err != nil {
+		t.out.discard()
+		return nil, err
+	}
+	t.progress(true)
+	t.result.Shards = t.out.names
+	t.result.Lengths = t.lengths.summary()
+	t.result.Report = *rows.Report()
+	return &t.result, nil
+}
+
+type tokeniser struct {
+	opts    TokeniseOptions
+	rows    *Reader
+	out     *shardWriter
+	result  Result
+	lengths histogram
+	started time.Time
+	shown   time.Time
+}
+
+// run starts the workers, feeds them, and takes their results in order.
+func (t *tokeniser) run(ctx context.Context, encode Encode) error {
+	ctx, cancel := context.WithCancel(ctx)
+	work := make(chan *encoded)
+	order := make(chan *encoded, 4*t.opts.Workers)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	for range t.opts.Workers {
+		wg.Go(func() {
+			for e := range work {
+				e.ids, e.trained, e.err = encode(e.row.Messages, e.row.Tools)
+				close(e.ready)
+			}
+		})
+	}
+	var readErr error
+	wg.Go(func() {
+		defer close(order)
+		defer close(work)
+		readErr = t.feed(ctx, work, order)
+	})
+	for e := range order {
+		select {
+		case <-e.ready:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		if err := t.take(e); err != nil {
+			return err
+		}
+	}
+	if readErr != io.EOF {
+		return readErr
+	}
+	return t.verdict()
+}
+
+// feed reads rows and hands them to the workers until the file ends. It returns how the reading ended: io.EOF is well.
+func (t *tokeniser) feed(ctx context.Context, work, order chan<- *encoded) error {
+	for {
+		row, err := t.rows.Next()
+		if err != nil {
+			return err
+		}
+		if t.rows.Failed() { // read on only to find the other problems
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			continue
+		}
+		e := &encoded{row: row, ready: make(chan struct{})}
+		for _, to := range []chan<- *encoded{order, work} {
+			select {
+			case to <- e:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+	}
+}
+
+// take labels and writes one row.
+func (t *tokeniser) take(e *encoded) error {
+	if e.err != nil {
+		t.out.refused.add(Problem{Code: CodeTemplate, Line: e.row.Line, Row: e.row.Place,
+			Found: "the row can't be rendered: " + e.err.Error(), Hint: "change the turns to what the chat template of the base model allows"})
+		return nil
+	}
+	if len(e.ids) != len(e.trained) {
+		return fmt.Errorf("tokenise %s: the encoder gave %d ids and a mask of %d", e.row.Where(), len(e.ids), len(e.trained))
+	}
+	note := RowNote{Line: e.row.Line, Row: e.row.Place, Reason: ReasonTooLong, Tokens: len(e.ids)}
+	if n, limit := len(e.ids), t.opts.MaxLength; n > limit {
+		switch t.opts.Truncation {
+		case LeaveOut:
+			t.result.LeftOut.add(note)
+			return nil
+		case KeepStart:
+			e.ids, e.trained = e.ids[:limit], e.trained[:limit]
+		case KeepEnd:
+			e.ids, e.trained = e.ids[n-limit:], e.trained[n-limit:]
+		}
+	}
+	labels, trained := t.labels(e)
+	if trained == 0 {
+		note.Reason = ReasonNothing
+		t.result.LeftOut.add(note)
+		return nil
+	}
+	if note.Tokens > len(e.ids) {
+		t.result.Truncated.add(note)
+	}
+	t.lengths.counts[len(e.ids)]++
+	t.result.Rows++
+	t.result.Tokens += int64(len(e.ids))
+	t.result.TrainedTokens += int64(trained)
+	t.progress(false)
+	return t.out.write(shardRow{InputIDs: e.ids, Labels: labels, Row: int64(e.row.Index)}, trained)
+}
+
+// labels are the ids where they are trained. The count leaves the first position out: nothing predicts it.
+func (t *tokeniser) labels(e *encoded) (labels []int32, trained int) {
+	labels = make([]int32, len(e.ids))
+	for i, id := range e.ids {
+		labels[i] = IgnoreLabel
+		if t.opts.LossOn == LossFull || e.trained[i] {
+			labels[i] = id
+			if i > 0 {
+				trained++
+			}
+		}
+	}
+	return labels, trained
+}
+
+// verdict is the error after all rows were read well.
+func (t *tokeniser) verdict() error {
+	if err := t.out.refused.err(t.rows.report.File, int(t.result.Rows)); err != nil {
+		return err
+	}
+	if t.result.Rows > 0 {
+		return nil
+	}
+	list := problemList{max: 1}
+	list.add(Problem{Code: CodeNoRows, Found: fmt.Sprintf("no row is left to train: all %d are longer than max_length %d (lines %s)",
+		t.result.LeftOut.Count, t.opts.MaxLength, t.result.LeftOut.Lines), Hint: "raise max_length or shorten the rows"})
+	return list.err(t.rows.report.File, 0)
+}
+
+func (t *tokeniser) progress(done bool) {
+	now := time.Now()
+	if t.opts.Progress == nil || !done && now.Sub(t.shown) < 250*time.Millisecond {
+		return
+	}
+	t.shown = now
+	t.opts.Progress(Progress{Rows: t.result.Rows, Tokens: t.result.Tokens, Bytes: t.rows.raw.count.Load(), Elapsed: now.Sub(t.started), Done: done})
+}
+
+// IsInvalid says whether an error is about the content of a dataset, and so the user's to mend.
+func IsInvalid(err error) bool {
+	var bad *ValidationError
+	return errors.As(err, &bad)
+}
