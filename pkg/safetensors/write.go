@@ -2,6 +2,7 @@ package safetensors
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -49,11 +50,11 @@ func Encode(tensors []Tensor, metadata map[string]string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode safetensors: %w", err)
 	}
-	var buf strings.Builder
+	var buf bytes.Buffer
 	if err := writeAll(&buf, ordered, head); err != nil {
 		return nil, fmt.Errorf("encode safetensors: %w", err)
 	}
-	return []byte(buf.String()), nil
+	return buf.Bytes(), nil
 }
 
 func writeAll(w io.Writer, ordered []Tensor, head []byte) error {
