@@ -65,12 +65,12 @@ func scaleLlama3(freqs []float32, factor, low, high, original float64, r *reader
 		return
 	}
 	for i, f := range freqs {
-		wave := 2 * math.Pi / float64(f)
+		wave := float32(2*math.Pi) / f
 		switch {
-		case wave > original/low:
+		case float64(wave) > original/low:
 			freqs[i] = f / float32(factor)
-		case wave >= original/high:
-			smooth := float32((original/wave - low) / (high - low))
+		case float64(wave) >= original/high:
+			smooth := (float32(original)/wave - float32(low)) / float32(high-low)
 			freqs[i] = (1-smooth)*f/float32(factor) + smooth*f
 		}
 	}
