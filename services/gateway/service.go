@@ -1,0 +1,152 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"descant/pkg/bus"
+	"descant/pkg/job"
+	"descant/pkg/pb"
+)
+
+const defaultListLimit = 100
+
+// jobs is the micro service for jobs, in JSON.
+func (g *Gateway) jobs() bus.Service {
+	return bus.Service{
+		Name: "finetune-jobs", Version: g.deps.Version, Description: "fine-tuning jobs: create, get, list, cancel, pause, resume",
+		Methods: []bus.Method{
+			bus.RawMethod("finetune.jobs.create", func(ctx context.Context, data []byte) (*pb.JobView, error) {
+				rec, _, err := g.admit(ctx, data)
+				return view(rec, err)
+			}),
+			bus.NewMethod("finetune.jobs.get", func(ctx context.Context, req *pb.GetJobRequest) (*pb.JobView, error) {
+				rec, err := g.find(ctx, req.GetId())
+				return view(rec, err)
+			}),
+			bus.NewMethod("finetune.jobs.list", g.list),
+			g.controlMethod("cancel"), g.controlMethod("pause"), g.controlMethod("resume"),
+		},
+	}
+}
+
+func (g *Gateway) controlMethod(action string) bus.Method {
+	return bus.NewMethod("finetune.jobs."+action, func(ctx context.Context, req *pb.CancelJobRequest) (*pb.JobView, error) {
+		rec, err := g.find(ctx, req.GetId())
+		if err == nil {
+			rec, err = g.control(ctx, rec.Job.GetId(), action, req.GetReason())
+		}
+		return view(rec, err)
+	})
+}
+
+// adapters is the micro service for published adapters, in JSON.
+func (g *Gateway) adapters() bus.Service {
+	return bus.Service{
+		Name: "adapters", Version: g.deps.Version, Description: "published adapters: list, get, move an alias",
+		Methods: []bus.Method{
+			bus.NewMethod("adapters.list", func(ctx context.Context, _ *pb.ListAdaptersRequest) (*pb.ListAdaptersResponse, error) {
+				all, err := g.deps.Registry.List(ctx)
+				return &pb.ListAdaptersResponse{Adapters: all}, refused(err)
+			}),
+			bus.NewMethod("adapters.get", func(ctx context.Context, req *pb.GetAdapterRequest) (*pb.GetAdapterResponse, error) {
+				found, err := g.deps.Registry.Resolve(ctx, req.GetRef())
+				if err != nil {
+					return nil, refused(err)
+				}
+				manifest, err := g.deps.Registry.Manifest(ctx, found.Version)
+				return &pb.GetAdapterResponse{Name: found.Name, Version: found.Version, Manifest: manifest}, refused(err)
+			}),
+			bus.NewMethod("adapters.alias", func(ctx context.Context, req *pb.SetAliasRequest) (*pb.AdapterEntry, error) {
+				entry, err := g.deps.Registry.SetAlias(ctx, req.GetName(), req.GetAlias(), req.GetVersion())
+				return entry, refused(err)
+			}),
+		},
+	}
+}
+
+func (g *Gateway) list(ctx context.Context, req *pb.ListJobsRequest) (*pb.ListJobsResponse, error) {
+	if state := job.State(req.GetState()); state != "" && !slices.Contains(job.States(), state) {
+		return nil, refused(job.UserError(job.CodeBadRequest, fmt.Sprintf("state %q is not one", state), fmt.Sprintf("use one of %v", job.States())))
+	}
+	all, err := g.deps.Bus.Jobs(ctx)
+	if err != nil {
+		return nil, refused(job.InfrastructureError(job.CodeBus, "list jobs", err))
+	}
+	slices.SortFunc(all, func(a, b bus.Record) int {
+		return cmp.Or(b.Job.GetCreatedAt().AsTime().Compare(a.Job.GetCreatedAt().AsTime()), strings.Compare(a.Job.GetId(), b.Job.GetId()))
+	})
+	limit := int(req.GetLimit())
+	if limit == 0 {
+		limit = defaultListLimit
+	}
+	reply := new(pb.ListJobsResponse)
+	for _, rec := range all {
+		if req.GetState() != "" && rec.Job.GetState() != req.GetState() || len(reply.Jobs) == limit {
+			continue
+		}
+		one, err := view(rec, nil)
+		if err != nil {
+			return nil, err
+		}
+		reply.Jobs = append(reply.Jobs, one)
+	}
+	return reply, nil
+}
+
+// find reads a job by its id or by a beginning of it that only one job has.
+func (g *Gateway) find(ctx context.Context, id string) (bus.Record, error) {
+	rec, err := g.deps.Bus.Job(ctx, id)
+	if err == nil {
+		return rec, nil
+	}
+	if !errors.Is(err, bus.ErrNotFound) {
+		return rec, job.InfrastructureError(job.CodeBus, "read job "+id, err)
+	}
+	all, err := g.deps.Bus.Jobs(ctx)
+	if err != nil {
+		return rec, job.InfrastructureError(job.CodeBus, "list jobs", err)
+	}
+	var matches []bus.Record
+	for _, one := range all {
+		if len(id) >= 4 && strings.HasPrefix(one.Job.GetId(), id) {
+			matches = append(matches, one)
+		}
+	}
+	switch len(matches) {
+	case 1:
+		return matches[0], nil
+	case 0:
+		return rec, job.UserError(job.CodeNotFound, fmt.Sprintf("there is no job %q", id), "`descant jobs list` shows the jobs")
+	}
+	return rec, job.UserError(job.CodeNotFound, fmt.Sprintf("%d jobs begin with %q", len(matches), id), "give more of the id")
+}
+
+// view is a record as people see it.
+func view(rec bus.Record, err error) (*pb.JobView, error) {
+	if err != nil {
+		return nil, refused(err)
+	}
+	spec, err := bus.Object(rec.Job.GetSpec())
+	if err != nil {
+		return nil, refused(job.BugError("read the job's spec", err))
+	}
+	j := rec.Job
+	return &pb.JobView{
+		Id: j.GetId(), Name: j.GetName(), State: j.GetState(), Spec: spec, Epoch: j.GetEpoch(), Attempts: j.GetAttempts(),
+		Error: j.GetError(), Progress: j.GetProgress(), Artifacts: j.GetArtifacts(), CreatedAt: j.GetCreatedAt(),
+		UpdatedAt: j.GetUpdatedAt(), StartedAt: j.GetStartedAt(), FinishedAt: j.GetFinishedAt(), Warnings: j.GetWarnings(),
+	}, nil
+}
+
+// refused gives an error the form in which it travels.
+func refused(err error) error {
+	if err == nil {
+		return nil
+	}
+	return bus.Fail(job.AsError("answer the request", err).Proto())
+}
