@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -195,4 +196,23 @@ func (l *problemList) err(file string, goodRows int) error {
 		return nil
 	}
 	return &ValidationError{File: file, Total: l.total, BadRows: l.badRows, GoodRows: goodRows, Problems: l.list, Lines: l.lines}
+}
+
+// merge adds the problems that were found with earlier rows when they were encoded.
+func (e *ValidationError) merge(l *problemList) {
+	e.Total += l.total
+	e.BadRows += l.badRows
+	e.GoodRows -= l.badRows
+	if room := l.max - len(e.Problems); room > 0 {
+		e.Problems = append(e.Problems, l.list[:min(room, len(l.list))]...)
+	}
+	slices.SortStableFunc(e.Problems, func(a, b Problem) int { return a.Line - b.Line })
+	all := append(slices.Clone(e.Lines), l.lines...)
+	slices.SortFunc(all, func(a, b Range) int { return a.From - b.From })
+	e.Lines = nil
+	for _, r := range all {
+		for line := r.From; line <= r.To; line++ {
+			e.Lines.add(line)
+		}
+	}
 }

@@ -22,8 +22,8 @@ type Shards struct {
 // maxShardTokens bounds a shard set to 16 GiB of memory.
 const maxShardTokens = 2 << 30
 
-// OpenShards reads shards in the order of the paths. It refuses a shard with another layout, with rows that have as many
-// labels as ids no longer, with a label that is neither its id nor -100, and shards whose metadata disagree.
+// OpenShards reads shards in the order of the paths. It refuses a shard of another layout, a row with
+// more or fewer labels than ids, a label that is neither its id nor -100, and shards that were made with other options.
 func OpenShards(paths []string) (*Shards, error) {
 	if len(paths) == 0 {
 		return nil, errors.New("open shards: no path is given")

@@ -183,6 +183,10 @@ func (t *tokeniser) run(ctx context.Context, encode Encode) error {
 			return err
 		}
 	}
+	var bad *ValidationError
+	if errors.As(readErr, &bad) {
+		bad.merge(&t.out.refused)
+	}
 	if readErr != io.EOF {
 		return readErr
 	}
