@@ -50,6 +50,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		// hashed before the first byte is sent.
 		TrailingHeaders: true,
 		BucketLookup:    minio.BucketLookupPath,
+		// Ten, the default, hides an outage for half a minute; services retry
+		// work themselves and say so.
+		MaxRetries: 4,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("object store %s: %w", cfg.Endpoint, err)

@@ -11,7 +11,7 @@
 // To the services they are servers like any others.
 //
 // The S3 server makes <dir>/s3 the working folder of the whole process and
-// needs it to stay so: whoever calls Start must have made every relative path
-// absolute before. It does not sync its files; what was lost in a power failure
+// needs it to stay so until Stop, which goes back: whoever calls Start must
+// have made every relative path absolute before. It does not sync its files; what was lost in a power failure
 // shows as a digest that does not match. Only one can run in a process.
 package embedded

@@ -42,6 +42,7 @@ type Endpoints struct {
 type Servers struct {
 	Endpoints Endpoints
 
+	home string // working folder before the S3 server changed it
 	lock *os.File
 	nats *natsServer
 	s3   *s3Server
@@ -65,7 +66,11 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Servers, err e
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("embedded servers: %w", err)
 	}
-	s := &Servers{}
+	home, err := os.Getwd()
+	if err != nil {
+		return nil, fmt.Errorf("embedded servers: %w", err)
+	}
+	s := &Servers{home: home}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Stop())
@@ -101,7 +106,7 @@ func (s *Servers) Failed() <-chan struct{} { return s.s3.done }
 func (s *Servers) Stop() error {
 	var errs []error
 	if s.s3 != nil {
-		errs = append(errs, s.s3.stop())
+		errs = append(errs, s.s3.stop(), os.Chdir(s.home))
 		s.s3 = nil
 	}
 	if s.nats != nil {
