@@ -40,6 +40,7 @@ const (
 	CodeContextLength  Code = "context_length_exceeded"
 	CodeStore          Code = "object_store_unavailable"
 	CodeBus            Code = "bus_unavailable"
+	CodeHub            Code = "hub_unavailable"
 	CodeNotReady       Code = "not_ready"
 	CodeInternal       Code = "internal"
 )
