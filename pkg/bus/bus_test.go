@@ -58,7 +58,7 @@ func conformance(t *testing.T, url string) {
 		"outcomes":             func(t *testing.T) { outcomes(t, b) },
 		"panic":                func(t *testing.T) { panics(t, b) },
 		"release":              func(t *testing.T) { release(t, b) },
-		"silent worker":        func(t *testing.T) { silentWorker(t, b, connect(t, url, shortWait)) },
+		"silent worker":        silentWorker,
 		"intake":               func(t *testing.T) { intake(t, b) },
 		"leases":               func(t *testing.T) { leases(t, b) },
 		"bucket":               func(t *testing.T) { bucket(t, b) },
@@ -71,7 +71,7 @@ func conformance(t *testing.T, url string) {
 		"chat errors":          func(t *testing.T) { chatErrors(t, b) },
 		"stock nats cli":       func(t *testing.T) { stockCLI(t, b, url) },
 		"second boot":          func(t *testing.T) { connect(t, url, nil) },
-		"drift that cannot be": func(t *testing.T) { drift(t, url) },
+		"drift that cannot be": drift,
 	}
 	t.Run("cases", func(t *testing.T) {
 		for name, run := range cases {

@@ -291,7 +291,7 @@ func stockCLI(t *testing.T, b *bus.Bus, url string) {
 
 // drift: a stream of another kind under our name refuses the start and names
 // what differs.
-func drift(t *testing.T, _ string) {
+func drift(t *testing.T) {
 	server := servertest.StartNATS(t)
 	conn, err := nats.Connect(server.URL)
 	must(t, err)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"descant/pkg/bus"
+	"descant/pkg/embedded/servertest"
 	"descant/pkg/lifecycle"
 	"descant/pkg/pb"
 )
@@ -172,11 +173,13 @@ func release(t *testing.T, b *bus.Bus) {
 
 // silentWorker: a worker that stops feeding its heartbeat loses its job to
 // another and learns it from its next event.
-func silentWorker(t *testing.T, b, short *bus.Bus) {
+func silentWorker(t *testing.T) {
+	// A server of its own: AckWait is also how long leases live in the bucket.
+	b := connect(t, servertest.StartNATS(t).URL, shortWait)
 	lost := make(chan error, 1)
 	silent, resumed := make(chan struct{}), make(chan struct{})
 	background(t, func(ctx context.Context) error {
-		return short.Work(ctx, "silent", bus.Options{Worker: "silent"}, func(ctx context.Context, task *bus.Task) error {
+		return b.Work(ctx, "silent", bus.Options{Worker: "silent"}, func(ctx context.Context, task *bus.Task) error {
 			if task.Delivered > 1 {
 				return bus.Retry(errors.New("for the other worker"), time.Millisecond)
 			}
@@ -194,7 +197,7 @@ func silentWorker(t *testing.T, b, short *bus.Bus) {
 	create(t, b, &pb.Job{Id: "silent-1", State: "queued"}, bus.Change{Stage: "silent"})
 	receive(t, silent)
 	background(t, func(ctx context.Context) error {
-		return short.Work(ctx, "silent", bus.Options{Worker: "lively"}, func(ctx context.Context, task *bus.Task) error {
+		return b.Work(ctx, "silent", bus.Options{Worker: "lively"}, func(ctx context.Context, task *bus.Task) error {
 			rec, err := task.Record(ctx)
 			if err != nil {
 				return err

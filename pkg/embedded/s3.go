@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/versity/versitygw/auth"
 	"github.com/versity/versitygw/backend"
 	"github.com/versity/versitygw/backend/meta"
 	"github.com/versity/versitygw/backend/posix"
@@ -46,6 +47,7 @@ func startS3(ctx context.Context, dir, address string, keys keyPair) (*s3Server,
 			MultipartMaxParts: 10_000,
 			KeepAlive:         true,
 			Quiet:             true,
+			IAMService:        auth.NewIAMServiceSingle(auth.Account{Access: keys.AccessKey, Secret: keys.SecretKey, Role: auth.RoleAdmin}),
 			S3Options:         []s3api.Option{s3api.WithOnListen(func() { close(listening) })},
 		})
 	}()
