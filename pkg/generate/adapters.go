@@ -1,0 +1,189 @@
+package generate
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"descant/pkg/lora"
+	"descant/pkg/model"
+
+	"github.com/gomlx/compute"
+)
+
+// adapter is a loaded adapter: a range of columns of every layer's A and B.
+type adapter struct {
+	key      string
+	from, to int
+	// users counts the sequences that were submitted with it; a retired adapter gives its columns back with the last.
+	users   int
+	retired bool
+}
+
+// adapterTable is the directory of the columns. Its methods are called with the engine's mutex held.
+type adapterTable struct {
+	columns int
+	byKey   map[string]*adapter
+	// holders are all adapters that have columns: the loaded, the retired that still have users, and the loading.
+	holders []*adapter
+}
+
+// ErrSlotsFull: all adapter columns are taken.
+var ErrSlotsFull = errors.New("no room for another adapter")
+
+// reserve takes width neighbouring columns.
+func (t *adapterTable) reserve(key string, width int) (*adapter, error) {
+	at, i := 0, 0
+	for ; i < len(t.holders); i++ {
+		if t.holders[i].from-at >= width {
+			break
+		}
+		at = t.holders[i].to
+	}
+	if at+width > t.columns {
+		used := 0
+		for _, a := range t.holders {
+			used += a.to - a.from
+		}
+		return nil, fmt.Errorf("load adapter %q: %w: it needs %d neighbouring columns (its rank), and %d of %d are taken: "+
+			"unload another adapter, or start with more slots or a larger rank", key, ErrSlotsFull, width, used, t.columns)
+	}
+	a := &adapter{key: key, from: at, to: at + width}
+	t.holders = slices.Insert(t.holders, i, a)
+	return a, nil
+}
+
+// publish makes a written adapter the one that its key names, and retires the one before.
+func (t *adapterTable) publish(a *adapter) {
+	if before := t.byKey[a.key]; before != nil {
+		t.retire(before)
+	}
+	t.byKey[a.key] = a
+}
+
+// retire takes an adapter out of the directory; its columns stay until its last user is done.
+func (t *adapterTable) retire(a *adapter) {
+	if t.byKey[a.key] == a {
+		delete(t.byKey, a.key)
+	}
+	a.retired = true
+	t.release(a)
+}
+
+// release gives the columns of a retired adapter without users back.
+func (t *adapterTable) release(a *adapter) {
+	if a.retired && a.users == 0 {
+		t.holders = slices.DeleteFunc(t.holders, func(h *adapter) bool { return h == a })
+	}
+}
+
+// adapterMemory holds A [in, columns] and B [columns, out] of every layer and projection, in the order of
+// model.Config.Projections. Only the loop touches it, between two steps.
+type adapterMemory struct {
+	projections []model.Projection
+	columns     int
+	a, b        [][]*model.Writable[float32] // [layer][projection]
+}
+
+func newAdapterMemory(backend compute.Backend, cfg *model.Config, columns int) (*adapterMemory, error) {
+	m := &adapterMemory{projections: cfg.Projections(), columns: columns}
+	if columns == 0 {
+		return m, nil
+	}
+	for range cfg.Layers {
+		var as, bs []*model.Writable[float32]
+		for _, p := range m.projections {
+			a, err := model.NewWritable[float32](backend, p.In, columns)
+			if err != nil {
+				m.free()
+				return nil, fmt.Errorf("make room for adapters: %w", err)
+			}
+			b, err := model.NewWritable[float32](backend, columns, p.Out)
+			if err != nil {
+				a.Free()
+				m.free()
+				return nil, fmt.Errorf("make room for adapters: %w", err)
+			}
+			as, bs = append(as, a), append(bs, b)
+		}
+		m.a, m.b = append(m.a, as), append(m.b, bs)
+	}
+	return m, nil
+}
+
+// inputs lists the arrays of a layer in the order of the graph's parameters.
+func (m *adapterMemory) inputs(layer int) []*model.Array {
+	var list []*model.Array
+	if m.columns > 0 {
+		for i := range m.projections {
+			list = append(list, m.a[layer][i].Array(), m.b[layer][i].Array())
+		}
+	}
+	return list
+}
+
+// write fills the columns of an adapter: all of them, zeros where it has no weights.
+func (m *adapterMemory) write(at *adapter, weights *lora.Adapter) error {
+	for layer := range m.a {
+		for i, p := range m.projections {
+			a, b := m.a[layer][i], m.b[layer][i]
+			for row := range p.In {
+				clear(a.Values()[row*m.columns+at.from : row*m.columns+at.to])
+			}
+			clear(b.Values()[at.from*p.Out : at.to*p.Out])
+			for _, module := range weights.Layers[layer] {
+				if module.Local == p.Module {
+					m.place(a.Values(), b.Values(), at.from, module, weights.Flats[layer])
+				}
+			}
+			if err := errors.Join(a.Commit(), b.Commit()); err != nil {
+				return fmt.Errorf("load adapter %q: %w", at.key, err)
+			}
+		}
+	}
+	return nil
+}
+
+// place transposes the matrices of a module, A [rank, in] and B [out, rank], into columns from.. of a [in, columns]
+// and rows from.. of b [columns, out]; the scale goes into b.
+func (m *adapterMemory) place(a, b []float32, from int, module lora.Module, flat []float32) {
+	for r := range module.Rank {
+		for i := range module.In {
+			a[i*m.columns+from+r] = flat[module.A+r*module.In+i]
+		}
+		for o := range module.Out {
+			b[(from+r)*module.Out+o] = float32(float64(flat[module.B+o*module.Rank+r]) * module.Scale)
+		}
+	}
+}
+
+func (m *adapterMemory) free() {
+	for layer := range m.a {
+		for i := range m.a[layer] {
+			m.a[layer][i].Free()
+			m.b[layer][i].Free()
+		}
+	}
+}
+
+// readAdapter reads an adapter folder for a base and gives the number of columns that it needs: the largest rank of
+// its modules.
+func readAdapter(cfg *model.Config, dir string) (weights *lora.Adapter, width int, err error) {
+	if weights, err = lora.Load(cfg, dir); err != nil {
+		return nil, 0, err
+	}
+	for layer, modules := range weights.Layers {
+		for _, m := range modules {
+			width = max(width, m.Rank)
+		}
+		for _, v := range weights.Flats[layer] {
+			// A row that masks the adapter out still multiplies its B by 0, and 0·NaN is NaN.
+			if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
+				return nil, 0, fmt.Errorf("%s holds a value that is no finite number in layer %d: its training has "+
+					"diverged, use an earlier checkpoint", dir, layer)
+			}
+		}
+	}
+	return weights, width, nil
+}

@@ -1,0 +1,111 @@
+package generate
+
+import (
+	"fmt"
+
+	"descant/pkg/model"
+
+	"github.com/gomlx/compute"
+)
+
+// cache holds the keys and values of all rows and layers, [rows, heads, context, D] f32 each. Its context grows
+// through a few fixed sizes, so that short conversations do not pay for the longest one.
+type cache struct {
+	backend compute.Backend
+	config  *model.Config
+	rows    int
+	context int
+	inPlace bool
+	// keys and values of each layer; the writable ones are set in place, the plain ones where the graphs update.
+	keys, values     []*model.Array
+	keysIn, valuesIn []*model.Writable[float32]
+}
+
+func newCache(backend compute.Backend, config *model.Config, rows int, inPlace bool) *cache {
+	return &cache{backend: backend, config: config, rows: rows, inPlace: inPlace}
+}
+
+// resize gives the cache room for context positions and keeps what it holds of the first keep ones.
+func (c *cache) resize(context, keep int) error {
+	if context == c.context {
+		return nil
+	}
+	next := newCache(c.backend, c.config, c.rows, c.inPlace)
+	next.context = context
+	for layer := range c.config.Layers {
+		for _, kind := range []int{0, 1} {
+			if err := next.add(kind, c.old(kind, layer), c.context, keep); err != nil {
+				next.free()
+				return fmt.Errorf("make room for a context of %d tokens: %w", context, err)
+			}
+		}
+	}
+	c.free()
+	*c = *next
+	return nil
+}
+
+// old is the present array of keys (0) or values (1), nil if there is none yet.
+func (c *cache) old(kind, layer int) *model.Array {
+	list := c.keys
+	if kind == 1 {
+		list = c.values
+	}
+	if layer < len(list) {
+		return list[layer]
+	}
+	return nil
+}
+
+// add appends the array of one more layer, with the first keep positions of old.
+func (c *cache) add(kind int, old *model.Array, oldContext, keep int) error {
+	w, err := model.NewWritable[float32](c.backend, c.rows, c.config.KVHeads, c.context, c.config.HeadDim)
+	if err != nil {
+		return err
+	}
+	if old != nil && keep > 0 {
+		content, err := model.Download[float32](old)
+		if err != nil {
+			w.Free()
+			return err
+		}
+		dim := c.config.HeadDim
+		for i := range c.rows * c.config.KVHeads {
+			from, to := content[i*oldContext*dim:], w.Values()[i*c.context*dim:]
+			copy(to[:keep*dim], from[:keep*dim])
+		}
+	}
+	if err := w.Commit(); err != nil {
+		w.Free()
+		return err
+	}
+	if kind == 0 {
+		c.keysIn, c.keys = append(c.keysIn, w), append(c.keys, w.Array())
+	} else {
+		c.valuesIn, c.values = append(c.valuesIn, w), append(c.values, w.Array())
+	}
+	return nil
+}
+
+// write puts one token's new keys and values, [heads, D] each, at a position of a row (in place only).
+func (c *cache) write(layer, row, position int, keys, values []float32) {
+	dim := c.config.HeadDim
+	for h := range c.config.KVHeads {
+		at := ((row*c.config.KVHeads+h)*c.context + position) * dim
+		copy(c.keysIn[layer].Values()[at:at+dim], keys[h*dim:])
+		copy(c.valuesIn[layer].Values()[at:at+dim], values[h*dim:])
+	}
+}
+
+// replace takes the updated arrays of a layer (not in place only).
+func (c *cache) replace(layer int, keys, values *model.Array) {
+	c.keys[layer].Free()
+	c.values[layer].Free()
+	c.keys[layer], c.values[layer] = keys, values
+}
+
+func (c *cache) free() {
+	model.FreeAll(c.keys...)
+	model.FreeAll(c.values...)
+	c.keys, c.values, c.keysIn, c.valuesIn = nil, nil, nil, nil
+}

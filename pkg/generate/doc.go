@@ -1,0 +1,29 @@
+// Package generate is the inference engine: a base model, adapters that come and go while it runs, and a loop that
+// serves many requests in one batch. It works on token ids only; text, templates and transport are other packages'.
+//
+// # The loop
+//
+// One goroutine owns the device. Each turn of it does
+//
+//	orders ──► admit ──► prefill one chunk ──► decode all rows ──► sample ──► deliver
+//	(load or    (queue     (oldest row that      (one token each,    (on the     (to the goroutine
+//	 unload an   → free     still has prompt)     one batch)          CPU, per    of the request)
+//	 adapter)    row)                                                 request)
+//
+// so a long prompt never stops the rows that are already talking, and an adapter changes only between two steps.
+//
+// # Adapters
+//
+// The A and B matrices of all loaded adapters lie side by side as columns of one matrix per layer; every row carries
+// a mask that keeps the columns of its own adapter:
+//
+//	y = x·W + ((x·A) where mask) · B      A: [in, columns]   B: [columns, out], B already times alpha/r
+//
+// A row without an adapter has an empty mask: it gets exactly the base. Rows of different adapters share a batch.
+//
+// # Memory
+//
+// Weights are inputs of the executables, never constants, and one executable per shape serves all layers. The
+// embedding stays in the mapped file: its rows are gathered in Go. Keys and values live in buffers that Go writes in
+// place where the device shares its memory, and that the layer's executable returns updated where it does not.
+package generate

@@ -1,0 +1,244 @@
+package generate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"descant/pkg/device"
+	"descant/pkg/model"
+)
+
+// Options size an engine. The zero value is usable.
+type Options struct {
+	// MaxContext is the longest prompt and output together, in tokens. Defaults to 2048, or to what the base was
+	// made for where that is less.
+	MaxContext int
+	// MaxRows is how many requests are answered at the same time; more wait. Defaults to 8.
+	MaxRows int
+	// Slots times MaxRank is the number of adapter columns, an adapter of rank r takes r of them. Slots defaults to
+	// 8; -1 is an engine for the bare base, which is faster. MaxRank defaults to 8.
+	Slots, MaxRank int
+	// UsedVocab is the number of ids that the tokenizer knows; ids from there on have logits but no text and are
+	// never generated. Defaults to the size of the base's vocabulary.
+	UsedVocab int
+}
+
+// withDefaults fills in and checks the options for a base.
+func (o Options) withDefaults(cfg *model.Config) (Options, error) {
+	set := func(value *int, fallback int) {
+		if *value == 0 {
+			*value = fallback
+		}
+	}
+	set(&o.MaxContext, min(2048, cfg.MaxPositions))
+	set(&o.MaxRows, 8)
+	set(&o.Slots, 8)
+	set(&o.MaxRank, 8)
+	set(&o.UsedVocab, cfg.Vocab)
+	var errs []error
+	if o.MaxContext < 2 || o.MaxContext > cfg.MaxPositions {
+		errs = append(errs, fmt.Errorf("max context is %d: give 2 to %d, what the base was made for", o.MaxContext, cfg.MaxPositions))
+	}
+	if o.MaxRows < 1 || o.MaxRows > 256 {
+		errs = append(errs, fmt.Errorf("max rows is %d: give 1 to 256", o.MaxRows))
+	}
+	if o.Slots < -1 || o.MaxRank < 1 || o.Slots*o.MaxRank > 4096 {
+		errs = append(errs, fmt.Errorf("slots %d of rank %d: give slots from 1 (or -1 for none) and a rank from 1, together "+
+			"at most 4096 columns", o.Slots, o.MaxRank))
+	}
+	if o.UsedVocab < 1 || o.UsedVocab > cfg.Vocab {
+		errs = append(errs, fmt.Errorf("used vocabulary is %d: give 1 to %d", o.UsedVocab, cfg.Vocab))
+	}
+	return o, errors.Join(errs...)
+}
+
+// Engine serves one base model. All its methods may be called from any goroutine.
+type Engine struct {
+	opts  Options
+	vocab int
+	steps *stepper
+
+	mu       sync.Mutex
+	adapters adapterTable
+	waiting  []*sequence
+	orders   []order
+	closed   bool
+	stats    Stats
+
+	wake    chan struct{} // one pending wake-up is enough
+	stopped chan struct{}
+}
+
+// order is work for the loop between two steps.
+type order struct {
+	run  func() error
+	done chan error
+}
+
+// Stats counts what an engine has done since it was made.
+type Stats struct {
+	// Compilations does not grow after [New].
+	Compilations int
+	// Rows are in use now, Waiting wait for one; Steps counts decode steps, the tokens are those computed.
+	Rows, Waiting                     int
+	Steps, PromptTokens, OutputTokens int64
+}
+
+// New loads the base of a model folder on the device, compiles everything that will ever run and starts the loop.
+// It logs nothing and downloads nothing. Close ends it.
+func New(dev *device.Device, baseDir string, opts Options) (*Engine, error) {
+	base, err := model.Load(dev, baseDir)
+	if err != nil {
+		return nil, fmt.Errorf("start engine: %w", err)
+	}
+	opts, err = opts.withDefaults(base.Config)
+	if err != nil {
+		base.Close()
+		return nil, fmt.Errorf("start engine: %w", err)
+	}
+	steps, err := newStepper(dev.Backend(), base, opts)
+	if err != nil {
+		base.Close()
+		return nil, fmt.Errorf("start engine: %w", err)
+	}
+	e := &Engine{
+		opts: opts, vocab: base.Config.Vocab, steps: steps,
+		adapters: adapterTable{columns: steps.columns, byKey: map[string]*adapter{}},
+		wake:     make(chan struct{}, 1), stopped: make(chan struct{}),
+	}
+	e.stats.Compilations = steps.compiler.Compilations()
+	go e.loop()
+	return e, nil
+}
+
+// Close ends all requests with [ErrClosed], waits for the step under way and frees the memory.
+func (e *Engine) Close() {
+	e.mu.Lock()
+	e.closed = true
+	e.mu.Unlock()
+	e.signal()
+	<-e.stopped
+}
+
+// MaxContext is the longest prompt and output together, in tokens.
+func (e *Engine) MaxContext() int { return e.opts.MaxContext }
+
+// Stats gives a snapshot of the counters.
+func (e *Engine) Stats() Stats {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := e.stats
+	s.Waiting = len(e.waiting)
+	return s
+}
+
+// signal wakes the loop if it sleeps.
+func (e *Engine) signal() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+// submit puts a request into the queue.
+func (e *Engine) submit(ctx context.Context, req Request) (*sequence, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil, ErrClosed
+	}
+	var a *adapter
+	if req.Adapter != "" {
+		if a = e.adapters.byKey[req.Adapter]; a == nil {
+			return nil, fmt.Errorf("%w: %q is not loaded here", ErrUnknownAdapter, req.Adapter)
+		}
+		a.users++
+	}
+	seq := newSequence(ctx, req, a)
+	e.waiting = append(e.waiting, seq)
+	// A cancelled request must leave the queue even while the loop sleeps in a long step or has no free row.
+	context.AfterFunc(ctx, e.signal)
+	e.signal()
+	return seq, nil
+}
+
+// LoadAdapter reads a folder that PEFT (or pkg/lora) wrote and serves it under key; requests that are running with
+// an adapter of the same key finish with that one. It returns when the adapter is ready.
+func (e *Engine) LoadAdapter(ctx context.Context, key, dir string) error {
+	if key == "" {
+		return fmt.Errorf("load adapter %s: the empty key is the bare base: give a name", dir)
+	}
+	weights, width, err := readAdapter(e.steps.base.Config, dir)
+	if err != nil {
+		return fmt.Errorf("load adapter %q: %w", key, err)
+	}
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return ErrClosed
+	}
+	a, err := e.adapters.reserve(key, width)
+	if before := e.adapters.byKey[key]; err != nil && before != nil && before.users == 0 {
+		// There is no room for both, and nobody would notice the gap.
+		e.adapters.retire(before)
+		a, err = e.adapters.reserve(key, width)
+	}
+	e.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	err = e.order(ctx, func() error { return e.steps.adapters.write(a, weights) })
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err != nil {
+		e.adapters.retire(a)
+		return err
+	}
+	e.adapters.publish(a)
+	return nil
+}
+
+// UnloadAdapter stops serving key; requests that run with it finish. It says whether the key was loaded.
+func (e *Engine) UnloadAdapter(key string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	a := e.adapters.byKey[key]
+	if a == nil {
+		return false
+	}
+	e.adapters.retire(a)
+	return true
+}
+
+// Adapters lists the keys that are loaded, sorted.
+func (e *Engine) Adapters() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var keys []string
+	for key := range e.adapters.byKey {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// order has the loop run a function between two steps. Once given it is always run, or refused when the engine
+// closes: its effect must not happen after the caller was told that it did not.
+func (e *Engine) order(ctx context.Context, run func() error) error {
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	o := order{run: run, done: make(chan error, 1)}
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return ErrClosed
+	}
+	e.orders = append(e.orders, o)
+	e.mu.Unlock()
+	e.signal()
+	return <-o.done
+}

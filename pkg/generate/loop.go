@@ -1,0 +1,184 @@
+package generate
+
+import (
+	"context"
+	"slices"
+)
+
+// loop is the one goroutine that runs steps. rows[i] is the sequence in row i of the cache, or nil.
+func (e *Engine) loop() {
+	defer close(e.stopped)
+	rows := make([]*sequence, e.opts.MaxRows)
+	for {
+		orders, closed := e.takeOrders()
+		for _, o := range orders {
+			if closed {
+				o.done <- ErrClosed
+				continue
+			}
+			o.done <- o.run()
+		}
+		if closed {
+			e.shutDown(rows)
+			return
+		}
+		e.dropCancelled(rows)
+		e.admit(rows)
+		if !slices.ContainsFunc(rows, func(s *sequence) bool { return s != nil }) {
+			<-e.wake
+			continue
+		}
+		e.prefill(rows)
+		e.decode(rows)
+	}
+}
+
+func (e *Engine) takeOrders() ([]order, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	orders := e.orders
+	e.orders = nil
+	return orders, e.closed
+}
+
+// shutDown ends everything and frees the device's memory.
+func (e *Engine) shutDown(rows []*sequence) {
+	e.mu.Lock()
+	waiting := e.waiting
+	e.waiting = nil
+	e.mu.Unlock()
+	for _, s := range append(waiting, rows...) {
+		if s != nil {
+			s.end(ErrClosed)
+		}
+	}
+	e.steps.close()
+}
+
+// dropCancelled ends the sequences whose caller has gone, in rows and in the queue.
+func (e *Engine) dropCancelled(rows []*sequence) {
+	for _, s := range rows {
+		if s != nil && s.ctx.Err() != nil {
+			e.finish(rows, s, context.Cause(s.ctx))
+		}
+	}
+	e.mu.Lock()
+	var gone []*sequence
+	e.waiting = slices.DeleteFunc(e.waiting, func(s *sequence) bool {
+		if s.ctx.Err() != nil {
+			gone = append(gone, s)
+			return true
+		}
+		return false
+	})
+	e.mu.Unlock()
+	for _, s := range gone {
+		e.finish(rows, s, context.Cause(s.ctx))
+	}
+}
+
+// admit gives free rows to those who wait, in order.
+func (e *Engine) admit(rows []*sequence) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i := range rows {
+		if rows[i] == nil && len(e.waiting) > 0 {
+			rows[i], e.waiting = e.waiting[0], e.waiting[1:]
+			rows[i].row = i
+		}
+	}
+	e.stats.Rows = 0
+	for _, s := range rows {
+		if s != nil {
+			e.stats.Rows++
+		}
+	}
+}
+
+// prefill runs one chunk of the prompt of one row, if any still has one to run: the shortest rest first, so that
+// short questions are not held up by long documents.
+func (e *Engine) prefill(rows []*sequence) {
+	var next *sequence
+	for _, s := range rows {
+		if s != nil && s.prefilling() && (next == nil || len(s.ids)-s.cached < len(next.ids)-next.cached) {
+			next = s
+		}
+	}
+	if next == nil {
+		return
+	}
+	before := next.cached
+	logits, err := e.steps.prefill(next, longest(rows))
+	if err != nil {
+		e.finish(rows, next, err)
+		return
+	}
+	e.count(0, int64(next.cached-before), 0)
+	if logits != nil {
+		e.take(rows, next, logits)
+	}
+}
+
+// decode runs the newest token of every row that is past its prompt.
+func (e *Engine) decode(rows []*sequence) {
+	var batch []*sequence
+	for _, s := range rows {
+		if s != nil && !s.prefilling() {
+			batch = append(batch, s)
+		}
+	}
+	if len(batch) == 0 {
+		return
+	}
+	logits, err := e.steps.decode(batch, longest(rows))
+	if err != nil {
+		for _, s := range batch {
+			e.finish(rows, s, err)
+		}
+		return
+	}
+	e.count(1, 0, int64(len(batch)))
+	for i, s := range batch {
+		e.take(rows, s, logits[i])
+	}
+}
+
+// longest is the number of positions of the cache that hold something.
+func longest(rows []*sequence) int {
+	most := 0
+	for _, s := range rows {
+		if s != nil {
+			most = max(most, s.cached)
+		}
+	}
+	return most
+}
+
+// take samples the next token of a sequence and ends it where that was the last.
+func (e *Engine) take(rows []*sequence, s *sequence, logits []float32) {
+	if s.take(logits[:e.opts.UsedVocab]) {
+		e.finish(rows, s, nil)
+	}
+}
+
+// finish frees the row and the adapter of a sequence and wakes its caller.
+func (e *Engine) finish(rows []*sequence, s *sequence, err error) {
+	if s.row >= 0 {
+		rows[s.row] = nil
+	}
+	if s.adapter != nil {
+		e.mu.Lock()
+		s.adapter.users--
+		e.adapters.release(s.adapter)
+		e.mu.Unlock()
+	}
+	s.end(err)
+}
+
+func (e *Engine) count(steps, prompt, output int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stats.Steps += steps
+	e.stats.PromptTokens += prompt
+	e.stats.OutputTokens += output
+}

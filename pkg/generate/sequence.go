@@ -1,0 +1,63 @@
+package generate
+
+import (
+	"context"
+	"slices"
+)
+
+// sequence is a request on its way through the loop. Only the loop touches it after [Engine.submit]; finish and err
+// may be read after done is closed.
+type sequence struct {
+	ctx     context.Context
+	req     Request
+	adapter *adapter // nil for the base
+	// ids are the prompt and the output so far; cached of them have their keys and values in the cache.
+	ids    []int32
+	cached int
+	// row of the cache, -1 while waiting.
+	row int
+	// out has room for the whole output, so that the loop never waits for a reader.
+	out    chan int32
+	done   chan struct{}
+	finish Finish
+	err    error
+}
+
+func newSequence(ctx context.Context, req Request, a *adapter) *sequence {
+	ids := make([]int32, len(req.Prompt), len(req.Prompt)+req.MaxTokens)
+	copy(ids, req.Prompt)
+	return &sequence{
+		ctx: ctx, req: req, adapter: a, ids: ids, row: -1,
+		out: make(chan int32, req.MaxTokens), done: make(chan struct{}),
+		finish: Finish{StopID: -1, PromptTokens: len(req.Prompt)},
+	}
+}
+
+// prefilling says that more than the newest token still has to go through the model.
+func (s *sequence) prefilling() bool {
+	return len(s.ids)-s.cached > 1 || len(s.ids) == len(s.req.Prompt)
+}
+
+// take chooses the next token from logits [vocab] and says whether the output ends with it.
+func (s *sequence) take(logits []float32) (ended bool) {
+	id := s.req.Sampling.next(logits, s.ids, s.finish.CompletionTokens)
+	s.finish.CompletionTokens++
+	if slices.Contains(s.req.StopIDs, id) {
+		s.finish.Reason, s.finish.StopID = ReasonStop, id
+		return true
+	}
+	s.ids = append(s.ids, id)
+	s.out <- id
+	if s.finish.CompletionTokens == s.req.MaxTokens {
+		s.finish.Reason = ReasonLength
+		return true
+	}
+	return false
+}
+
+// end tells the waiting Generate.
+func (s *sequence) end(err error) {
+	s.err = err
+	close(s.out)
+	close(s.done)
+}

@@ -1,0 +1,214 @@
+package generate
+
+import (
+	"fmt"
+
+	"descant/pkg/model"
+
+	"github.com/gomlx/compute"
+	"golang.org/x/sync/errgroup"
+)
+
+// chunks are the numbers of prompt tokens that go through the model at once; a rest is padded to the next one.
+func chunks() []int { return []int{32, 256} }
+
+// stepper runs steps on the device. Only the loop uses it.
+type stepper struct {
+	base     *model.Model
+	compiler *model.Compiler
+	columns  int
+	rows     int
+	// contexts are the sizes that the cache may have, ascending; slack positions beyond them take the padding of a
+	// chunk where the graphs write the cache.
+	contexts []int
+	slack    int
+	cache    *cache
+	adapters *adapterMemory
+	layers   map[layerShape]*model.Program
+	embeds   map[batchShape]*model.Program
+	heads    map[batchShape]*model.Program
+	inputs   map[batchShape]*stepInputs
+}
+
+// batchShape names the programs that do not depend on the context.
+type batchShape struct{ rows, tokens int }
+
+// stepInputs are the arrays that Go fills before a step of one shape.
+type stepInputs struct {
+	ids        *model.Writable[int32]   // [rows, tokens]
+	cos, sin   *model.Writable[float32] // [rows, tokens, D/2]
+	cached     *model.Writable[int32]   // [rows]
+	row, token *model.Writable[int32]   // []
+	mask       *model.Writable[bool]    // [rows, columns]
+}
+
+func newStepper(backend compute.Backend, base *model.Model, opts Options) (*stepper, error) {
+	s := &stepper{
+		base: base, compiler: model.NewCompiler(backend), rows: opts.MaxRows,
+		columns:  max(0, opts.Slots) * opts.MaxRank,
+		contexts: contexts(opts.MaxContext),
+		layers:   map[layerShape]*model.Program{}, embeds: map[batchShape]*model.Program{},
+		heads: map[batchShape]*model.Program{}, inputs: map[batchShape]*stepInputs{},
+	}
+	inPlace := backend.HasSharedBuffers()
+	if !inPlace {
+		s.slack = chunks()[len(chunks())-1]
+	}
+	s.cache = newCache(backend, base.Config, opts.MaxRows, inPlace)
+	var err error
+	if s.adapters, err = newAdapterMemory(backend, base.Config, s.columns); err == nil {
+		err = s.compile(inPlace)
+	}
+	if err == nil {
+		err = s.resize(0, 0)
+	}
+	if err != nil {
+		s.free()
+		return nil, err
+	}
+	return s, nil
+}
+
+// contexts are 256 and its multiples by 4 below the longest one, and that.
+func contexts(longest int) []int {
+	var list []int
+	for c := 256; c < longest; c *= 4 {
+		list = append(list, c)
+	}
+	return append(list, longest)
+}
+
+// shapes lists the batches: one row or all of them with one token, and one row with a chunk of prompt.
+func (s *stepper) shapes() []batchShape {
+	list := []batchShape{{1, 1}}
+	if s.rows > 1 {
+		list = append(list, batchShape{s.rows, 1})
+	}
+	for _, tokens := range chunks() {
+		if tokens == chunks()[0] || tokens <= s.contexts[len(s.contexts)-1] {
+			list = append(list, batchShape{1, tokens})
+		}
+	}
+	return list
+}
+
+// compile makes every program and input array that a step can need.
+func (s *stepper) compile(inPlace bool) error {
+	cfg := s.base.Config
+	plan := layerPlan{config: cfg, rows: s.rows, columns: s.columns, inPlace: inPlace}
+	var group errgroup.Group
+	group.SetLimit(2)
+	type target struct {
+		program *model.Program
+		keep    func(*model.Program)
+	}
+	var targets []*target
+	add := func(keep func(*model.Program), compile func() (*model.Program, error)) {
+		t := &target{keep: keep}
+		targets = append(targets, t)
+		group.Go(func() (err error) {
+			t.program, err = compile()
+			return err
+		})
+	}
+	for _, b := range s.shapes() {
+		add(func(p *model.Program) { s.embeds[b] = p }, func() (*model.Program, error) {
+			return compileEmbed(s.compiler, cfg, b.rows, b.tokens)
+		})
+		add(func(p *model.Program) { s.heads[b] = p }, func() (*model.Program, error) {
+			return compileHead(s.compiler, cfg, b.rows, b.tokens)
+		})
+		for _, context := range s.contexts {
+			shape := layerShape{b.rows, b.tokens, context + s.slack}
+			add(func(p *model.Program) { s.layers[shape] = p }, func() (*model.Program, error) {
+				return compileLayer(s.compiler, plan, shape)
+			})
+		}
+	}
+	err := group.Wait()
+	for _, t := range targets {
+		if t.program != nil {
+			t.keep(t.program)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	for _, b := range s.shapes() {
+		if s.inputs[b], err = s.newInputs(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *stepper) newInputs(b batchShape) (*stepInputs, error) {
+	backend, half := s.compiler.Backend(), s.base.Config.HeadDim/2
+	in := &stepInputs{}
+	var err error
+	make32 := func(dims ...int) (w *model.Writable[int32]) {
+		if err == nil {
+			w, err = model.NewWritable[int32](backend, dims...)
+		}
+		return w
+	}
+	in.ids, in.cached, in.row, in.token = make32(b.rows, b.tokens), make32(b.rows), make32(), make32()
+	if err == nil {
+		in.cos, err = model.NewWritable[float32](backend, b.rows, b.tokens, half)
+	}
+	if err == nil {
+		in.sin, err = model.NewWritable[float32](backend, b.rows, b.tokens, half)
+	}
+	if err == nil && s.columns > 0 {
+		in.mask, err = model.NewWritable[bool](backend, b.rows, s.columns)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make room for the inputs of a step: %w", err)
+	}
+	return in, nil
+}
+
+// resize gives the cache the smallest size with room for need positions and keeps the first keep ones. It shrinks
+// only when nothing is kept.
+func (s *stepper) resize(need, keep int) error {
+	for _, context := range s.contexts {
+		size := context + s.slack
+		if need <= context && (size >= s.cache.context || keep == 0) {
+			return s.cache.resize(size, keep)
+		}
+	}
+	return fmt.Errorf("a context of %d tokens is more than the %d of this engine", need, s.contexts[len(s.contexts)-1])
+}
+
+func (s *stepper) free() {
+	s.cache.free()
+	if s.adapters != nil {
+		s.adapters.free()
+	}
+	for _, in := range s.inputs {
+		if in == nil {
+			continue
+		}
+		for _, w := range []*model.Writable[int32]{in.ids, in.cached, in.row, in.token} {
+			w.Free()
+		}
+		in.cos.Free()
+		in.sin.Free()
+		in.mask.Free()
+	}
+	for _, p := range s.layers {
+		p.Close()
+	}
+	for _, p := range s.embeds {
+		p.Close()
+	}
+	for _, p := range s.heads {
+		p.Close()
+	}
+}
+
+// close frees everything, the base too.
+func (s *stepper) close() {
+	s.free()
+	s.base.Close()
+}
