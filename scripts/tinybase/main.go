@@ -67,7 +67,7 @@ func run(ctx context.Context, args []string) error {
 		flags.PrintDefaults()
 	}
 	commands := map[string]func(context.Context, options) error{
-		"world": printWorld, "tokenizer": makeTokenizer,
+		"world": printWorld, "tokenizer": makeTokenizer, "init": initialise,
 	}
 	if len(args) == 0 || commands[args[0]] == nil {
 		flags.Usage()

@@ -9,15 +9,18 @@ type shape struct {
 
 // recipe is everything that decides the result beside the seeds.
 var recipe = struct {
-	shape shape
-	rows  int // training rows, each seen once in an epoch
-	batch int
-	steps int
-	rate  float64 // peak learning rate, cosine to zero
+	shape     shape
+	rows      int // training rows
+	maxLength int // in tokens; longer rows are left out
+	// batch rows make a step, microBatch of them a rectangle of similar lengths.
+	batch, microBatch int
+	steps, warmup     int
+	rate              float64 // peak learning rate, cosine to zero
+	beta2             float64 // AdamW; below the default since the run is short
 }{
 	shape: shape{hidden: 192, layers: 4, heads: 6, kvHeads: 2, intermediate: 512, maxPositions: 1024, ropeTheta: 10000, epsilon: 1e-6},
-	rows:  160_000,
-	batch: 32,
-	steps: 8000,
-	rate:  3e-3,
+	rows:  200_000, maxLength: 96,
+	batch: 64, microBatch: 16,
+	steps: 3000, warmup: 150,
+	rate: 3e-3, beta2: 0.98,
 }
