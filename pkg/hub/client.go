@@ -54,7 +54,7 @@ func (c *client) name() string {
 const maxRedirects = 10
 
 // do sends a request and follows redirects as far as follow allows. The token goes to the endpoint only.
-func (c *client) do(ctx context.Context, method, address string, header http.Header, follow func(from, to *url.URL) bool) (*http.Response, error) {
+func (c *client) do(ctx context.Context, method, address string, header http.Header, follow func(answer *http.Response, to *url.URL) bool) (*http.Response, error) {
 	home, err := url.Parse(c.endpoint)
 	if err != nil || home.Host == "" {
 		return nil, &Error{Kind: ErrInvalid, Model: c.name(), What: fmt.Sprintf("HF_ENDPOINT %q is not a URL", c.endpoint), Next: "Set it to something like https://host"}
@@ -91,7 +91,7 @@ func (c *client) do(ctx context.Context, method, address string, header http.Hea
 			_ = resp.Body.Close()
 			return nil, fmt.Errorf("redirect to %q: %w", location, err)
 		}
-		if !follow(at, next) {
+		if !follow(resp, next) {
 			return resp, nil
 		}
 		_ = resp.Body.Close()
@@ -100,8 +100,15 @@ func (c *client) do(ctx context.Context, method, address string, header http.Hea
 	return nil, fmt.Errorf("more than %d redirects", maxRedirects)
 }
 
-func anywhere(_, _ *url.URL) bool     { return true }
-func sameHost(from, to *url.URL) bool { return from.Scheme == to.Scheme && from.Host == to.Host }
+func anywhere(*http.Response, *url.URL) bool { return true }
+
+// untilDescribed follows a repository that was renamed, on the same host, up to the answer that describes
+// the file: what comes after it knows other etags.
+func untilDescribed(answer *http.Response, to *url.URL) bool {
+	from := answer.Request.URL
+	return answer.Header.Get("X-Linked-Etag") == "" && from.Scheme == to.Scheme && from.Host == to.Host
+}
+
 func (c *client) fileURL(commit, file string) string {
 	return c.endpoint + "/" + c.repo + "/resolve/" + url.PathEscape(commit) + "/" + url.PathEscape(file)
 }
@@ -153,7 +160,7 @@ func (c *client) head(ctx context.Context, commit, file string) (remoteFile, err
 	var out remoteFile
 	err := retry(ctx, func() error {
 		var linkedTag, linkedSize string
-		resp, err := c.do(ctx, http.MethodHead, c.fileURL(commit, file), nil, sameHost)
+		resp, err := c.do(ctx, http.MethodHead, c.fileURL(commit, file), nil, untilDescribed)
 		if err != nil {
 			return c.transportError(err)
 		}

@@ -330,3 +330,14 @@ func TestBuiltin(t *testing.T) {
 		t.Error("the damaged copy was kept")
 	}
 }
+
+func TestMirrorThatServesLargeFilesItself(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, hubtest.Repo{Dir: modelDir(t, false), Large: 50_000})
+	w.server.CDN = ""
+	w.server.Damage("model.safetensors", 1)
+	s := resolve(t, repo, w.opts)
+	if target, err := os.Readlink(filepath.Join(s.Dir, "model.safetensors")); err != nil || len(filepath.Base(target)) != 64 {
+		t.Errorf("weights link to %q, %v: the hash was not checked", target, err)
+	}
+}

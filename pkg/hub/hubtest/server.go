@@ -205,7 +205,11 @@ func (s *Server) serveFile(w http.ResponseWriter, r *http.Request, name, rev, fi
 	w.Header().Set("X-Linked-Etag", `"`+o.etag+`"`)
 	w.Header().Set("X-Linked-Size", fmt.Sprint(o.size))
 	w.Header().Set("ETag", `"of-the-redirect"`)
-	w.Header().Set("Location", strings.TrimRight(s.CDN, "/")+"/cdn/"+o.etag)
+	cdn := s.CDN
+	if cdn == "" {
+		cdn = "http://" + r.Host // absolute, as on the hub: clients take a relative one for a renamed repository
+	}
+	w.Header().Set("Location", strings.TrimRight(cdn, "/")+"/cdn/"+o.etag)
 	w.WriteHeader(http.StatusFound)
 }
 
