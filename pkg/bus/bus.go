@@ -102,6 +102,10 @@ func (b *Bus) Ready(ctx context.Context) error {
 
 // Close sends what is buffered and closes the connection.
 func (b *Bus) Close() error {
+	if !b.conn.IsConnected() {
+		b.conn.Close() // nobody to send to
+		return nil
+	}
 	err := b.conn.FlushTimeout(b.cfg.Timeout)
 	b.conn.Close()
 	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) && !errors.Is(err, nats.ErrConnectionReconnecting) {

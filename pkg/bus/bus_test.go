@@ -22,6 +22,8 @@ func goleakOptions() []goleak.Option {
 	return []goleak.Option{
 		// sleeps up to ten seconds before it notices that its server stopped
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
+		// writes the date header for as long as the process lives
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
 	}
 }
 
@@ -83,6 +85,31 @@ func conformance(t *testing.T, url string) {
 	})
 	if err := b.Ready(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestKilledServer: what was acknowledged is there after the server was killed,
+// and the connection heals by itself.
+func TestKilledServer(t *testing.T) {
+	server := servertest.StartNATS(t)
+	b := connect(t, server.URL, nil)
+	rec := create(t, b, &pb.Job{Id: "kill-1", State: "training"}, bus.Change{Events: []*pb.Event{{}}, Stage: "kill"})
+	server.Restart(t)
+	eventually(t, func() bool { return b.Ready(t.Context()) == nil })
+	read, err := b.Job(limited(t), "kill-1")
+	must(t, err)
+	if read.Revision != rec.Revision || len(past(t, b, "kill-1")) != 1 {
+		t.Errorf("after the restart: %v at %d", read.Job, read.Revision)
+	}
+	got := make(chan string, 1)
+	background(t, func(ctx context.Context) error {
+		return b.Work(ctx, "kill", bus.Options{}, func(_ context.Context, task *bus.Task) error {
+			got <- task.Work.Job
+			return nil
+		})
+	})
+	if id := receive(t, got); id != "kill-1" {
+		t.Error(id)
 	}
 }
 

@@ -60,7 +60,11 @@ func Binary(t testing.TB, name string) string {
 // StartNATS starts nats-server with JetStream, every write synced.
 func StartNATS(t testing.TB) *NATS {
 	t.Helper()
-	return startNATS(t, t.TempDir(), "-1")
+	n := startNATS(t, t.TempDir(), "-1")
+	// Once, here: a restarted server must outlive the clients that the test
+	// opened before the restart.
+	t.Cleanup(func() { n.cmd.stop(syscall.SIGTERM) })
+	return n
 }
 
 // Restart kills the server and starts it again on the same port and folder.
@@ -82,6 +86,11 @@ func startNATS(t testing.TB, dir, port string) *NATS {
 	}
 	p := start(t, exec.Command(Binary(t, "nats-server"), "-c", path))
 	address := ""
+	defer func() {
+		if t.Failed() {
+			p.stop(syscall.SIGKILL)
+		}
+	}()
 	p.wait(t, func(line string) bool {
 		if m := listening.FindStringSubmatch(line); m != nil {
 			address = m[1]
@@ -99,6 +108,7 @@ func StartMinIO(t testing.TB) *MinIO {
 	cmd := exec.Command(Binary(t, "minio"), "server", "--quiet", "--address", address, "--console-address", freeAddress(t), t.TempDir())
 	cmd.Env = append(os.Environ(), "MINIO_ROOT_USER="+m.AccessKey, "MINIO_ROOT_PASSWORD="+m.SecretKey, "MINIO_UPDATE=off", "HOME="+t.TempDir())
 	p := start(t, cmd)
+	t.Cleanup(func() { p.stop(syscall.SIGTERM) })
 	ctx, cancel := context.WithTimeout(context.Background(), startup)
 	defer cancel()
 	for !healthy(ctx, m.Endpoint+"/minio/health/ready") {
@@ -137,7 +147,7 @@ func freeAddress(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// process is a child that is stopped with its test and whose output is kept.
+// process is a child whose output is kept; who starts it stops it.
 type process struct {
 	cmd   *exec.Cmd
 	done  chan struct{}
@@ -172,7 +182,6 @@ func start(t testing.TB, cmd *exec.Cmd) *process {
 			}
 		}
 	}()
-	t.Cleanup(func() { p.stop(syscall.SIGTERM) })
 	return p
 }
 
