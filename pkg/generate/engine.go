@@ -80,15 +80,15 @@ type order struct {
 
 // Stats counts what an engine has done since it was made.
 type Stats struct {
-	// Compilations does not grow after [New].
+	// Compilations does not grow any more once [Engine.Warm] has returned.
 	Compilations int
 	// Rows are in use now, Waiting wait for one; Steps counts decode steps, the tokens are those computed.
 	Rows, Waiting                     int
 	Steps, PromptTokens, OutputTokens int64
 }
 
-// New loads the base of a model folder on the device, compiles everything that will ever run and starts the loop.
-// It logs nothing and downloads nothing. Close ends it.
+// New loads the base of a model folder on the device, compiles what short requests need and starts the loop. The
+// programs for long prompts and contexts are compiled in the background; [Engine.Warm] waits for them. Close ends it.
 func New(dev *device.Device, baseDir string, opts Options) (*Engine, error) {
 	base, err := model.Load(dev, baseDir)
 	if err != nil {
@@ -109,7 +109,6 @@ func New(dev *device.Device, baseDir string, opts Options) (*Engine, error) {
 		adapters: adapterTable{columns: steps.columns, byKey: map[string]*adapter{}},
 		wake:     make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
-	e.stats.Compilations = steps.compiler.Compilations()
 	go e.loop()
 	return e, nil
 }
@@ -123,6 +122,16 @@ func (e *Engine) Close() {
 	<-e.stopped
 }
 
+// Warm waits until everything that a request can need is compiled.
+func (e *Engine) Warm(ctx context.Context) error {
+	select {
+	case <-e.steps.programs.warm:
+		return e.steps.programs.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // MaxContext is the longest prompt and output together, in tokens.
 func (e *Engine) MaxContext() int { return e.opts.MaxContext }
 
@@ -131,7 +140,7 @@ func (e *Engine) Stats() Stats {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s := e.stats
-	s.Waiting = len(e.waiting)
+	s.Waiting, s.Compilations = len(e.waiting), e.steps.compiler.Compilations()
 	return s
 }
 

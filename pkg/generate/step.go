@@ -10,16 +10,17 @@ import (
 // while there is more of it. filled is the longest row of the cache.
 func (s *stepper) prefill(seq *sequence, filled int) ([]float32, error) {
 	rest := seq.ids[seq.cached:]
+	largest := chunks()[len(chunks())-1]
+	if err := s.resize(max(filled, seq.cached+min(len(rest), largest)), filled); err != nil {
+		return nil, err
+	}
 	shape := batchShape{1, chunks()[0]}
 	for _, tokens := range chunks() {
-		if _, ok := s.inputs[batchShape{1, tokens}]; ok && shape.tokens < len(rest) {
-			shape.tokens = tokens
+		if larger := (batchShape{1, tokens}); shape.tokens < len(rest) && s.programs.has(larger, s.cache.context) {
+			shape = larger
 		}
 	}
 	n := min(len(rest), shape.tokens)
-	if err := s.resize(max(filled, seq.cached+n), filled); err != nil {
-		return nil, err
-	}
 	in := s.inputs[shape]
 	clear(in.ids.Values())
 	copy(in.ids.Values(), rest[:n])
@@ -28,9 +29,6 @@ func (s *stepper) prefill(seq *sequence, filled int) ([]float32, error) {
 		return nil, fmt.Errorf("prefill: %w", err)
 	}
 	seq.cached += n
-	if logits == nil {
-		return nil, nil
-	}
 	return logits, nil
 }
 
@@ -77,7 +75,7 @@ func (s *stepper) run(shape batchShape, batch []*sequence, n int, wanted bool) (
 	if err := s.fill(in, shape, batch, n); err != nil {
 		return nil, err
 	}
-	out, err := s.embeds[shape].Run(in.ids.Array(), s.base.Embed)
+	out, err := s.programs.embeds[shape].run(in.ids.Array(), s.base.Embed)
 	if err != nil {
 		return nil, err
 	}
@@ -85,9 +83,9 @@ func (s *stepper) run(shape batchShape, batch []*sequence, n int, wanted bool) (
 	defer func() { x.Free() }()
 	var fresh []*model.Array
 	defer func() { model.FreeAll(fresh...) }()
-	program := s.layers[layerShape{shape.rows, shape.tokens, s.cache.context}]
+	program := s.programs.layers[layerShape{shape.rows, shape.tokens, s.cache.context}]
 	for layer := range s.base.Layers {
-		out, err := program.Run(s.arguments(x, in, shape, layer)...)
+		out, err := program.run(s.arguments(x, in, shape, layer)...)
 		if err != nil {
 			return nil, err
 		}
@@ -101,7 +99,7 @@ func (s *stepper) run(shape batchShape, batch []*sequence, n int, wanted bool) (
 	}
 	var logits []float32
 	if wanted {
-		out, err := s.heads[shape].Run(x, in.token.Array(), s.base.Norm, s.base.Head)
+		out, err := s.programs.heads[shape].run(x, in.token.Array(), s.base.Norm, s.base.Head)
 		if err != nil {
 			return nil, err
 		}

@@ -2,11 +2,11 @@ package generate
 
 import (
 	"fmt"
+	"slices"
 
 	"descant/pkg/model"
 
 	"github.com/gomlx/compute"
-	"golang.org/x/sync/errgroup"
 )
 
 // chunks are the numbers of prompt tokens that go through the model at once; a rest is padded to the next one.
@@ -24,14 +24,9 @@ type stepper struct {
 	slack    int
 	cache    *cache
 	adapters *adapterMemory
-	layers   map[layerShape]*model.Program
-	embeds   map[batchShape]*model.Program
-	heads    map[batchShape]*model.Program
+	programs *programs
 	inputs   map[batchShape]*stepInputs
 }
-
-// batchShape names the programs that do not depend on the context.
-type batchShape struct{ rows, tokens int }
 
 // stepInputs are the arrays that Go fills before a step of one shape.
 type stepInputs struct {
@@ -46,27 +41,44 @@ func newStepper(backend compute.Backend, base *model.Model, opts Options) (*step
 	s := &stepper{
 		base: base, compiler: model.NewCompiler(backend), rows: opts.MaxRows,
 		columns:  max(0, opts.Slots) * opts.MaxRank,
-		contexts: contexts(opts.MaxContext),
-		layers:   map[layerShape]*model.Program{}, embeds: map[batchShape]*model.Program{},
-		heads: map[batchShape]*model.Program{}, inputs: map[batchShape]*stepInputs{},
+		contexts: contexts(opts.MaxContext), inputs: map[batchShape]*stepInputs{},
 	}
 	inPlace := backend.HasSharedBuffers()
 	if !inPlace {
 		s.slack = chunks()[len(chunks())-1]
 	}
-	s.cache = newCache(backend, base.Config, opts.MaxRows, inPlace)
-	var err error
-	if s.adapters, err = newAdapterMemory(backend, base.Config, s.columns); err == nil {
-		err = s.compile(inPlace)
-	}
-	if err == nil {
-		err = s.resize(0, 0)
-	}
-	if err != nil {
+	if err := s.prepare(inPlace); err != nil {
 		s.free()
 		return nil, err
 	}
 	return s, nil
+}
+
+// prepare makes everything that a step can need.
+func (s *stepper) prepare(inPlace bool) (err error) {
+	backend, cfg := s.compiler.Backend(), s.base.Config
+	s.cache = newCache(backend, cfg, s.rows, inPlace)
+	if s.adapters, err = newAdapterMemory(backend, cfg, s.columns); err != nil {
+		return err
+	}
+	batches := s.batches()
+	for _, b := range batches {
+		if s.inputs[b], err = s.newInputs(b); err != nil {
+			return err
+		}
+	}
+	if err := s.resize(0, 0); err != nil {
+		return err
+	}
+	var sizes []int
+	for _, context := range s.contexts {
+		sizes = append(sizes, context+s.slack)
+	}
+	plan := layerPlan{config: cfg, rows: s.rows, columns: s.columns, inPlace: inPlace}
+	// Larger chunks only speed long prompts up.
+	needed := slices.Index(batches, batchShape{1, chunks()[0]}) + 1
+	s.programs, err = newPrograms(s.compiler, plan, batches, needed, sizes)
+	return err
 }
 
 // contexts are 256 and its multiples by 4 below the longest one, and that.
@@ -78,68 +90,19 @@ func contexts(longest int) []int {
 	return append(list, longest)
 }
 
-// shapes lists the batches: one row or all of them with one token, and one row with a chunk of prompt.
-func (s *stepper) shapes() []batchShape {
+// batches lists the shapes of steps: one row or all of them with one token, and one row with a chunk of prompt.
+func (s *stepper) batches() []batchShape {
 	list := []batchShape{{1, 1}}
 	if s.rows > 1 {
 		list = append(list, batchShape{s.rows, 1})
 	}
-	for _, tokens := range chunks() {
-		if tokens == chunks()[0] || tokens <= s.contexts[len(s.contexts)-1] {
+	longest := s.contexts[len(s.contexts)-1]
+	for i, tokens := range chunks() {
+		if i == 0 || tokens <= longest {
 			list = append(list, batchShape{1, tokens})
 		}
 	}
 	return list
-}
-
-// compile makes every program and input array that a step can need.
-func (s *stepper) compile(inPlace bool) error {
-	cfg := s.base.Config
-	plan := layerPlan{config: cfg, rows: s.rows, columns: s.columns, inPlace: inPlace}
-	var group errgroup.Group
-	group.SetLimit(2)
-	type target struct {
-		program *model.Program
-		keep    func(*model.Program)
-	}
-	var targets []*target
-	add := func(keep func(*model.Program), compile func() (*model.Program, error)) {
-		t := &target{keep: keep}
-		targets = append(targets, t)
-		group.Go(func() (err error) {
-			t.program, err = compile()
-			return err
-		})
-	}
-	for _, b := range s.shapes() {
-		add(func(p *model.Program) { s.embeds[b] = p }, func() (*model.Program, error) {
-			return compileEmbed(s.compiler, cfg, b.rows, b.tokens)
-		})
-		add(func(p *model.Program) { s.heads[b] = p }, func() (*model.Program, error) {
-			return compileHead(s.compiler, cfg, b.rows, b.tokens)
-		})
-		for _, context := range s.contexts {
-			shape := layerShape{b.rows, b.tokens, context + s.slack}
-			add(func(p *model.Program) { s.layers[shape] = p }, func() (*model.Program, error) {
-				return compileLayer(s.compiler, plan, shape)
-			})
-		}
-	}
-	err := group.Wait()
-	for _, t := range targets {
-		if t.program != nil {
-			t.keep(t.program)
-		}
-	}
-	if err != nil {
-		return err
-	}
-	for _, b := range s.shapes() {
-		if s.inputs[b], err = s.newInputs(b); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (s *stepper) newInputs(b batchShape) (*stepInputs, error) {
@@ -181,7 +144,9 @@ func (s *stepper) resize(need, keep int) error {
 }
 
 func (s *stepper) free() {
-	s.cache.free()
+	if s.cache != nil {
+		s.cache.free()
+	}
 	if s.adapters != nil {
 		s.adapters.free()
 	}
@@ -196,14 +161,8 @@ func (s *stepper) free() {
 		in.sin.Free()
 		in.mask.Free()
 	}
-	for _, p := range s.layers {
-		p.Close()
-	}
-	for _, p := range s.embeds {
-		p.Close()
-	}
-	for _, p := range s.heads {
-		p.Close()
+	if s.programs != nil {
+		s.programs.close()
 	}
 }
 

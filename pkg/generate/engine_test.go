@@ -1,0 +1,281 @@
+package generate
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"descant/pkg/device"
+)
+
+// twoAdapters is a case whose final training state is a second adapter for the same base: train_init, with B zero,
+// is none, so the adapter of the case is used under two scales by the tests that need different ones.
+const twoAdapters = "qwen2-untied"
+
+func caseDir(name string) string { return filepath.Join(parityDir(), name) }
+
+// TestBatchGivesWhatEachAloneGives runs requests for the base and two adapters at the same time, more of them than
+// there are rows, on both ways of keeping the cache.
+func TestBatchGivesWhatEachAloneGives(t *testing.T) {
+	for _, kind := range []string{device.XLA, device.Go} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			dir := caseDir(twoAdapters)
+			e := start(t, kind, filepath.Join(dir, "base"), Options{MaxRows: 3, MaxContext: 300, Slots: 3, MaxRank: 8})
+			for key, scale := range map[string]float64{"one": 1, "two": -2} {
+				if err := e.LoadAdapter(t.Context(), key, scaled(t, filepath.Join(dir, "adapter"), scale)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var c generateCase
+			readJSON(t, &c, dir, "generate.json")
+			var requests []Request
+			for i, p := range c.Prompts {
+				for k, key := range []string{"", "one", "two"} {
+					req := Request{Adapter: key, Prompt: p.Prompt, MaxTokens: 8 + 5*i + k}
+					if i == 1 {
+						req.Sampling = Sampling{Temperature: 0.8, TopP: 0.9, Seed: uint64(k)}
+					}
+					if i == 2 { // long enough to make the cache of the others grow while they talk
+						req.Prompt = slices.Repeat(p.Prompt, 260/len(p.Prompt))
+					}
+					requests = append(requests, req)
+				}
+			}
+			var alone, together [][]int32
+			for _, req := range requests {
+				alone = append(alone, collect(t, e, req))
+			}
+			if slices.Equal(alone[0], alone[1]) || slices.Equal(alone[1], alone[2][:len(alone[1])]) {
+				t.Error("the adapters change nothing: the test shows nothing")
+			}
+			together = make([][]int32, len(requests))
+			var wg sync.WaitGroup
+			for i, req := range requests {
+				wg.Go(func() { together[i] = collect(t, e, req) })
+			}
+			wg.Wait()
+			for i := range requests {
+				if !slices.Equal(alone[i], together[i]) {
+					t.Errorf("request %d (%q): %v alone, %v in the batch", i, requests[i].Adapter, alone[i], together[i])
+				}
+			}
+			if s := e.Stats(); s.Rows != 0 && s.Waiting != 0 || s.OutputTokens == 0 || s.PromptTokens == 0 {
+				t.Errorf("stats %+v", s)
+			}
+		})
+	}
+}
+
+// TestAdaptersLeaveNothingBehind loads, replaces and unloads adapters in the same columns.
+func TestAdaptersLeaveNothingBehind(t *testing.T) {
+	t.Parallel()
+	dir := caseDir(twoAdapters)
+	e := start(t, device.Go, filepath.Join(dir, "base"), Options{MaxRows: 2, MaxContext: 64, Slots: 1, MaxRank: 4})
+	one, two := filepath.Join(dir, "adapter"), scaled(t, filepath.Join(dir, "adapter"), -2)
+	req := Request{Prompt: []int32{5, 6, 7}, MaxTokens: 12}
+	with := func(key string) []int32 {
+		r := req
+		r.Adapter = key
+		return collect(t, e, r)
+	}
+	load := func(key, dir string) {
+		t.Helper()
+		if err := e.LoadAdapter(t.Context(), key, dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	base := with("")
+	load("a", one)
+	a := with("a")
+	if slices.Equal(a, base) || !slices.Equal(with(""), base) {
+		t.Error("the adapter must change its own answers, and not those of the base")
+	}
+	load("a", two) // replaces, there is no room for both
+	if slices.Equal(with("a"), a) {
+		t.Error("the replaced adapter still answers")
+	}
+	if err := e.LoadAdapter(t.Context(), "b", one); !errors.Is(err, ErrSlotsFull) {
+		t.Errorf("error %v for an adapter too many", err)
+	}
+	if !e.UnloadAdapter("a") || e.UnloadAdapter("a") {
+		t.Error("unload says something else than what it did")
+	}
+	load("b", one)
+	if !slices.Equal(with("b"), a) || !slices.Equal(with(""), base) || !slices.Equal(e.Adapters(), []string{"b"}) {
+		t.Error("something of an earlier adapter is left")
+	}
+	if _, err := e.Generate(t.Context(), Request{Adapter: "a", Prompt: []int32{1}}, nil); !errors.Is(err, ErrUnknownAdapter) {
+		t.Errorf("error %v for an adapter that was unloaded", err)
+	}
+}
+
+// TestUnloadLetsRunningRequestsFinish takes the columns away only after the last user.
+func TestUnloadLetsRunningRequestsFinish(t *testing.T) {
+	t.Parallel()
+	dir := caseDir(twoAdapters)
+	e := start(t, device.Go, filepath.Join(dir, "base"), Options{MaxRows: 1, MaxContext: 64, Slots: 1, MaxRank: 4})
+	if err := e.LoadAdapter(t.Context(), "a", filepath.Join(dir, "adapter")); err != nil {
+		t.Fatal(err)
+	}
+	req := Request{Adapter: "a", Prompt: []int32{5, 6, 7}, MaxTokens: 20}
+	want := collect(t, e, req)
+	var got []int32
+	var full error
+	_, err := e.Generate(t.Context(), req, func(id int32) error {
+		if got = append(got, id); len(got) == 1 {
+			e.UnloadAdapter("a")
+			full = e.LoadAdapter(t.Context(), "b", scaled(t, filepath.Join(dir, "adapter"), -2))
+		}
+		return nil
+	})
+	// The loop may have finished the whole answer before emit saw its first token; then there was room.
+	if err != nil || !slices.Equal(got, want) || full != nil && !errors.Is(full, ErrSlotsFull) {
+		t.Errorf("got %v, %v (load meanwhile: %v), want %v", got, err, full, want)
+	}
+	if err := e.LoadAdapter(t.Context(), "b", filepath.Join(dir, "adapter")); err != nil {
+		t.Errorf("no room after the last user: %v", err)
+	}
+}
+
+func TestSameSeedGivesTheSameSample(t *testing.T) {
+	t.Parallel()
+	e := start(t, device.Go, filepath.Join(caseDir("qwen2-vocab"), "base"), Options{MaxRows: 2, MaxContext: 128, Slots: -1, UsedVocab: 300})
+	req := Request{Prompt: []int32{1, 2, 3}, MaxTokens: 100, Sampling: Sampling{Temperature: 3, Seed: 7}}
+	first := collect(t, e, req)
+	if !slices.Equal(first, collect(t, e, req)) {
+		t.Error("the same seed gave two samples")
+	}
+	req.Sampling.Seed = 8
+	if slices.Equal(first, collect(t, e, req)) {
+		t.Error("another seed gave the same sample")
+	}
+	if slices.Max(first) >= 300 {
+		t.Errorf("id %d has no text", slices.Max(first))
+	}
+}
+
+func TestRequestsThatAreRefused(t *testing.T) {
+	t.Parallel()
+	e := start(t, device.Go, filepath.Join(caseDir("qwen2-tied"), "base"), Options{MaxRows: 1, MaxContext: 32, Slots: -1})
+	cases := []struct {
+		name string
+		req  Request
+		want []string
+	}{
+		{"empty", Request{}, []string{"prompt is empty"}},
+		{"not in the vocabulary", Request{Prompt: []int32{320}}, []string{"320", "vocabulary"}},
+		{"prompt too long", Request{Prompt: make([]int32, 32)}, []string{"32 tokens", "shorten"}},
+		{"no room for the answer", Request{Prompt: make([]int32, 20), MaxTokens: 13}, []string{"20", "13", "33", "32", "at most 12"}},
+		{"sampling", Request{Prompt: []int32{1}, Sampling: Sampling{TopP: 2, Temperature: -1}}, []string{"top_p", "temperature"}},
+	}
+	for _, c := range cases {
+		_, err := e.Generate(t.Context(), c.req, nil)
+		if !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: error %v", c.name, err)
+			continue
+		}
+		for _, want := range c.want {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %q does not say %q", c.name, err, want)
+			}
+		}
+	}
+	// A full context ends the answer.
+	if got := collect(t, e, Request{Prompt: make([]int32, 20)}); len(got) != 12 {
+		t.Errorf("%d tokens in a context with room for 12", len(got))
+	}
+}
+
+func TestCancelledRequestsLeaveRowAndQueue(t *testing.T) {
+	t.Parallel()
+	e := start(t, device.Go, filepath.Join(caseDir("qwen2-tied"), "base"), Options{MaxRows: 1, MaxContext: 20000, Slots: -1})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	reason := errors.New("the user left")
+	running := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		var once sync.Once
+		_, err := e.Generate(ctx, Request{Prompt: []int32{1}}, func(int32) error {
+			once.Do(func() { close(running) })
+			return nil
+		})
+		if !errors.Is(err, reason) {
+			t.Errorf("running request ended with %v", err)
+		}
+	})
+	<-running
+	wg.Go(func() {
+		queued, cancel := context.WithTimeout(ctx, time.Millisecond)
+		defer cancel()
+		if _, err := e.Generate(queued, Request{Prompt: []int32{1}}, nil); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("waiting request ended with %v", err)
+		}
+		cancel2 := errors.New("stop")
+		if _, err := e.Generate(t.Context(), Request{Prompt: []int32{1}, MaxTokens: 3}, func(int32) error { return cancel2 }); !errors.Is(err, cancel2) {
+			t.Errorf("request whose emit fails ended with %v", err)
+		}
+	})
+	time.AfterFunc(20*time.Millisecond, func() { cancel(reason) })
+	wg.Wait()
+	if got := collect(t, e, Request{Prompt: []int32{1}, MaxTokens: 3}); len(got) != 3 {
+		t.Errorf("%d tokens after the cancelled requests", len(got))
+	}
+}
+
+func TestCloseEndsEverything(t *testing.T) {
+	t.Parallel()
+	dev := openDevice(t, device.Go)
+	e, err := New(dev, filepath.Join(caseDir("qwen2-tied"), "base"), Options{MaxRows: 1, MaxContext: 20000, Slots: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	running := make(chan struct{})
+	done := make(chan error, 2)
+	go func() {
+		var once sync.Once
+		_, err := e.Generate(t.Context(), Request{Prompt: []int32{1}}, func(int32) error {
+			once.Do(func() { close(running) })
+			return nil
+		})
+		done <- err
+	}()
+	<-running
+	e.Close()
+	if err := <-done; !errors.Is(err, ErrClosed) {
+		t.Errorf("running request ended with %v", err)
+	}
+	if _, err := e.Generate(t.Context(), Request{Prompt: []int32{1}}, nil); !errors.Is(err, ErrClosed) {
+		t.Errorf("request after Close ended with %v", err)
+	}
+	if err := e.LoadAdapter(t.Context(), "a", filepath.Join(caseDir("qwen2-tied"), "adapter")); !errors.Is(err, ErrClosed) {
+		t.Errorf("load after Close ended with %v", err)
+	}
+	e.Close()
+}
+
+func TestWarmEngineCompilesNothing(t *testing.T) {
+	t.Parallel()
+	dir := caseDir("qwen2-tied")
+	e := start(t, device.Go, filepath.Join(dir, "base"), Options{MaxRows: 2, MaxContext: 2000, Slots: 1})
+	if err := e.Warm(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	before := e.Stats().Compilations
+	if err := e.LoadAdapter(t.Context(), "a", filepath.Join(dir, "adapter")); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for _, length := range []int{1, 40, 700, 1500} {
+		wg.Go(func() { collect(t, e, Request{Adapter: "a", Prompt: make([]int32, length), MaxTokens: 3}) })
+	}
+	wg.Wait()
+	if after := e.Stats().Compilations; after != before {
+		t.Errorf("%d programs were compiled while serving", after-before)
+	}
+}

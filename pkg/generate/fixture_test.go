@@ -1,0 +1,34 @@
+package generate
+
+import (
+	"path/filepath"
+	"testing"
+
+	"descant/pkg/lora"
+	"descant/pkg/model"
+)
+
+// scaled copies an adapter with its B matrices multiplied: another adapter for the same base.
+func scaled(t *testing.T, dir string, factor float64) string {
+	t.Helper()
+	cfg, err := model.ReadConfig(filepath.Join(filepath.Dir(dir), "base"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := lora.Load(cfg, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for layer, modules := range a.Layers {
+		for _, m := range modules {
+			for i := range m.Out * m.Rank {
+				a.Flats[layer][m.B+i] *= float32(factor)
+			}
+		}
+	}
+	out := t.TempDir()
+	if err := a.Save(out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
