@@ -14,10 +14,11 @@
 //	cancelling ──► cancelled                                              failed
 //
 // Every state that is not final may go to failed. Every state before publishing may go to
-// cancelling. A trainer that is stopped, or whose lease ran out, hands the job back: training →
-// queued. A paused job holds a checkpoint and returns to queued by resume. succeeded, failed and
-// cancelled are final. A failed or cancelled job can be sent again: the same request has the same
-// id, and received replaces the final state (a new run of the same job, epoch + 1).
+// cancelling. A trainer that is stopped hands the job back, training → queued; one that finds a job
+// in publishing, whose worker died, goes on from its checkpoint, publishing → training. A paused job
+// holds a checkpoint and returns to queued by resume. succeeded, failed and cancelled are final. A
+// failed or cancelled job can be sent again: the same request has the same id, and received replaces
+// the final state (a new run of the same job, epoch + 1).
 //
 // # Identity
 //

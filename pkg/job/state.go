@@ -28,7 +28,7 @@ var transitions = map[State][]State{
 	StateTokenizing: {StateQueued, StateCancelling, StateCancelled, StateFailed},
 	StateQueued:     {StateTraining, StatePaused, StateCancelling, StateCancelled, StateFailed},
 	StateTraining:   {StatePublishing, StateQueued, StatePaused, StateCancelling, StateCancelled, StateFailed},
-	StatePublishing: {StateSucceeded, StateQueued, StateFailed},
+	StatePublishing: {StateSucceeded, StateTraining, StateQueued, StateFailed},
 	StateCancelling: {StateCancelled, StateFailed},
 	StatePaused:     {StateQueued, StateCancelling, StateCancelled, StateFailed},
 	StateFailed:     {StateReceived},

@@ -33,7 +33,7 @@ func (r *Registry) Publish(ctx context.Context, dir string, manifest *pb.Adapter
 	if p := job.NameProblem("name", name); p != nil {
 		return Resolved{}, userProblem(job.CodeBadRequest, "adapter cannot be published", *p)
 	}
-	if done, ok, err := r.publishedBy(ctx, name, manifest.GetJob()); err != nil || ok {
+	if done, ok, err := r.PublishedBy(ctx, name, manifest.GetJob()); err != nil || ok {
 		return done, err
 	}
 	manifest = proto.CloneOf(manifest)
@@ -75,8 +75,8 @@ func sameRun(v *pb.AdapterVersion, digest, id string) bool {
 	return v.GetDigest() == digest || id != "" && v.GetJob() == id
 }
 
-// publishedBy finds the version that a job has published before.
-func (r *Registry) publishedBy(ctx context.Context, name, id string) (Resolved, bool, error) {
+// PublishedBy finds the version of a name that a job has published before.
+func (r *Registry) PublishedBy(ctx context.Context, name, id string) (Resolved, bool, error) {
 	entry, _, err := r.read(ctx, name)
 	if errors.Is(err, bus.ErrNotFound) {
 		return Resolved{}, false, nil
