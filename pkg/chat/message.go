@@ -1,19 +1,54 @@
 package chat
 
-import "encoding/json"
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+)
 
-// Message is one turn of a conversation, in the fields that chat templates know.
+// Message is one turn of a conversation. The object it was read from is kept byte for byte: chat
+// templates see the order of its keys, and 1.0 apart from 1.
 type Message struct {
-	// Role is "system", "user", "assistant", "tool" or what else a template knows.
-	Role string `json:"role"`
-	// Content is the text of the turn; it may be empty where ToolCalls are there.
-	Content string `json:"content"`
-	// ReasoningContent is the reasoning before the answer, for templates that show it.
-	ReasoningContent string `json:"reasoning_content,omitempty"`
-	// ToolCalls is a JSON list of calls, [{"type": "function", "function": {"name", "arguments"}}], as it was written: the order
-	// of its keys matters.
-	ToolCalls json.RawMessage `json:"tool_calls,omitempty"`
-	// ToolCallID and Name belong to turns of the role "tool".
-	ToolCallID string `json:"tool_call_id,omitempty"`
-	Name       string `json:"name,omitempty"`
+	// Role is who speaks: system, user, assistant, tool or a role of the template's own.
+	Role string
+	// Content is the text. It is empty where the content of the object is not a string.
+	Content string
+	raw     json.RawMessage
+}
+
+// NewMessage returns a message of plain text.
+func NewMessage(role, content string) Message { return Message{Role: role, Content: content} }
+
+// UnmarshalJSON reads an object and keeps it.
+func (m *Message) UnmarshalJSON(data []byte) error {
+	var fields struct {
+		Role    any `json:"role"`
+		Content any `json:"content"`
+	}
+	if err := json.Unmarshal(data, &fields); err != nil {
+		return fmt.Errorf("read a message (it must be an object like {\"role\": \"user\", \"content\": \"…\"}): %w", err)
+	}
+	*m = Message{raw: bytes.Clone(data)}
+	m.Role, _ = fields.Role.(string)
+	m.Content, _ = fields.Content.(string)
+	return nil
+}
+
+// MarshalJSON writes the object that the message was read from, else its role and content.
+func (m Message) MarshalJSON() ([]byte, error) { return m.Raw(), nil }
+
+// Raw returns the message as a JSON object.
+func (m Message) Raw() json.RawMessage {
+	if m.raw != nil {
+		return m.raw
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	// Encoding two strings cannot fail.
+	_ = enc.Encode(struct {
+		Role    string `json:"role"`
+		Content string `json:"content"`
+	}{m.Role, m.Content})
+	return bytes.TrimSpace(b.Bytes())
 }
