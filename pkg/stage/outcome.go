@@ -7,6 +7,7 @@ import (
 
 	"descant/pkg/bus"
 	"descant/pkg/job"
+	"descant/pkg/lifecycle"
 	"descant/pkg/pb"
 )
 
@@ -26,7 +27,7 @@ func (r *Runner) settle(ctx context.Context, a *Attempt, task *bus.Task, cause, 
 			return r.ended(ctx, a, known)
 		}
 	}
-	if errors.Is(err, context.Canceled) { // the worker's grace is over
+	if errors.Is(cause, lifecycle.ErrGraceOver) || errors.Is(err, context.Canceled) {
 		return r.ended(ctx, a, ErrStopping)
 	}
 	classed := job.AsError("the "+string(r.Stage)+" stage failed", err)
