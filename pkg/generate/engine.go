@@ -9,6 +9,8 @@ import (
 
 	"descant/pkg/device"
 	"descant/pkg/model"
+
+	"github.com/gomlx/compute"
 )
 
 // Options size an engine. The zero value is usable.
@@ -90,7 +92,11 @@ type Stats struct {
 // New loads the base of a model folder on the device, compiles what short requests need and starts the loop. The
 // programs for long prompts and contexts are compiled in the background; [Engine.Warm] waits for them. Close ends it.
 func New(dev *device.Device, baseDir string, opts Options) (*Engine, error) {
-	base, err := model.Load(dev, baseDir)
+	return newEngine(dev.Backend(), baseDir, opts)
+}
+
+func newEngine(backend compute.Backend, baseDir string, opts Options) (*Engine, error) {
+	base, err := model.LoadOn(backend, baseDir)
 	if err != nil {
 		return nil, fmt.Errorf("start engine: %w", err)
 	}
@@ -99,7 +105,7 @@ func New(dev *device.Device, baseDir string, opts Options) (*Engine, error) {
 		base.Close()
 		return nil, fmt.Errorf("start engine: %w", err)
 	}
-	steps, err := newStepper(dev.Backend(), base, opts)
+	steps, err := newStepper(backend, base, opts)
 	if err != nil {
 		base.Close()
 		return nil, fmt.Errorf("start engine: %w", err)

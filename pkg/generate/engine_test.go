@@ -4,17 +4,18 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"descant/pkg/device"
+
+	"github.com/gomlx/compute"
 )
 
-// twoAdapters is a case whose final training state is a second adapter for the same base: train_init, with B zero,
-// is none, so the adapter of the case is used under two scales by the tests that need different ones.
+// twoAdapters is a case whose adapter has all linear layers; scaled makes more adapters of it.
 const twoAdapters = "qwen2-untied"
 
 func caseDir(name string) string { return filepath.Join(parityDir(), name) }
@@ -195,34 +196,38 @@ func TestRequestsThatAreRefused(t *testing.T) {
 func TestCancelledRequestsLeaveRowAndQueue(t *testing.T) {
 	t.Parallel()
 	e := start(t, device.Go, filepath.Join(caseDir("qwen2-tied"), "base"), Options{MaxRows: 1, MaxContext: 20000, Slots: -1})
-	ctx, cancel := context.WithCancelCause(t.Context())
 	reason := errors.New("the user left")
+	ctx, cancel := context.WithCancelCause(t.Context())
 	running := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
+	ended := make(chan error)
+	go func() {
 		var once sync.Once
 		_, err := e.Generate(ctx, Request{Prompt: []int32{1}}, func(int32) error {
 			once.Do(func() { close(running) })
 			return nil
 		})
-		if !errors.Is(err, reason) {
-			t.Errorf("running request ended with %v", err)
-		}
-	})
+		ended <- err
+	}()
 	<-running
-	wg.Go(func() {
-		queued, cancel := context.WithTimeout(ctx, time.Millisecond)
-		defer cancel()
-		if _, err := e.Generate(queued, Request{Prompt: []int32{1}}, nil); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("waiting request ended with %v", err)
-		}
-		cancel2 := errors.New("stop")
-		if _, err := e.Generate(t.Context(), Request{Prompt: []int32{1}, MaxTokens: 3}, func(int32) error { return cancel2 }); !errors.Is(err, cancel2) {
-			t.Errorf("request whose emit fails ended with %v", err)
-		}
-	})
-	time.AfterFunc(20*time.Millisecond, func() { cancel(reason) })
-	wg.Wait()
+	queued, cancelQueued := context.WithCancelCause(t.Context())
+	go func() {
+		_, err := e.Generate(queued, Request{Prompt: []int32{1}}, nil)
+		ended <- err
+	}()
+	for e.Stats().Waiting == 0 {
+		runtime.Gosched()
+	}
+	cancelQueued(reason)
+	if err := <-ended; !errors.Is(err, reason) {
+		t.Errorf("waiting request ended with %v", err)
+	}
+	cancel(reason)
+	if err := <-ended; !errors.Is(err, reason) {
+		t.Errorf("running request ended with %v", err)
+	}
+	if _, err := e.Generate(t.Context(), Request{Prompt: []int32{1}}, func(int32) error { return reason }); !errors.Is(err, reason) {
+		t.Errorf("request whose emit fails ended with %v", err)
+	}
 	if got := collect(t, e, Request{Prompt: []int32{1}, MaxTokens: 3}); len(got) != 3 {
 		t.Errorf("%d tokens after the cancelled requests", len(got))
 	}
@@ -277,5 +282,44 @@ func TestWarmEngineCompilesNothing(t *testing.T) {
 	wg.Wait()
 	if after := e.Stats().Compilations; after != before {
 		t.Errorf("%d programs were compiled while serving", after-before)
+	}
+}
+
+// unshared is a backend whose buffers Go cannot write, as on a GPU.
+type unshared struct{ compute.Backend }
+
+func (unshared) HasSharedBuffers() bool { return false }
+
+// TestDeviceWithoutSharedMemory runs the graphs that update the cache themselves, through all its sizes.
+func TestDeviceWithoutSharedMemory(t *testing.T) {
+	t.Parallel()
+	dir := caseDir(twoAdapters)
+	opts := Options{MaxRows: 2, MaxContext: 280, Slots: 1}
+	want := start(t, device.XLA, filepath.Join(dir, "base"), opts)
+	got, err := newEngine(unshared{openDevice(t, device.XLA).Backend()}, filepath.Join(dir, "base"), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer got.Close()
+	for _, e := range []*Engine{want, got} {
+		if err := e.LoadAdapter(t.Context(), "a", filepath.Join(dir, "adapter")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	requests := []Request{
+		{Prompt: slices.Repeat([]int32{9, 8, 7, 6}, 60), MaxTokens: 40, Adapter: "a"},
+		{Prompt: []int32{1, 2, 3}, MaxTokens: 30},
+		{Prompt: slices.Repeat([]int32{3, 5}, 35), MaxTokens: 30, Adapter: "a"},
+	}
+	results := make([][]int32, len(requests))
+	var wg sync.WaitGroup
+	for i, req := range requests {
+		wg.Go(func() { results[i] = collect(t, got, req) })
+	}
+	wg.Wait()
+	for i, req := range requests {
+		if ids := collect(t, want, req); !slices.Equal(ids, results[i]) {
+			t.Errorf("request %d: %v, want %v", i, results[i], ids)
+		}
 	}
 }
