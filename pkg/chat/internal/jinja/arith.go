@@ -176,22 +176,11 @@ func floats(op string, x, y float64) Value {
 	return math.Pow(x, y)
 }
 
-// joinTexts joins texts; where one is safe for HTML the others are escaped.
+// joinTexts joins texts. Without autoescape nothing is escaped, not even beside safe texts.
 func joinTexts(sep Text, parts []Text) Text {
-	safe := sep.safe
-	for _, p := range parts {
-		safe = safe || p.safe
-	}
 	var b builder
-	b.safe = safe
 	for i, p := range parts {
-		if safe {
-			p = escaped(p)
-		}
 		if i > 0 {
-			if safe {
-				sep = escaped(sep)
-			}
 			b.add(sep)
 		}
 		b.add(p)
