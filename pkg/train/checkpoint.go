@@ -1,0 +1,191 @@
+package train
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"descant/pkg/model"
+	"descant/pkg/safetensors"
+)
+
+// Names of the files of a checkpoint.
+const (
+	parametersFile = "adapter.safetensors"
+	optimizerFile  = "optimizer.safetensors"
+	stateFile      = "state.json"
+)
+
+// checkpointFormat changes when an older checkpoint could no longer continue bit for bit.
+const checkpointFormat = 1
+
+// state is state.json: all that a run knows beside its arrays. Order of rows, dropout and learning rate follow
+// from step and seed.
+type state struct {
+	Format        int    `json:"format"`
+	Step          int    `json:"step"`
+	Total         int    `json:"total"`
+	Tokens        int64  `json:"tokens"`
+	TrainedTokens int64  `json:"trained_tokens"`
+	Seed          int64  `json:"seed"`
+	Spec          string `json:"spec"`
+}
+
+// saveCheckpoint writes a checkpoint folder under a temporary name and renames it when all is on disk.
+func saveCheckpoint(e *engine, s state, dir string) (err error) {
+	parent := filepath.Dir(dir)
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return fmt.Errorf("write checkpoint: %w", err)
+	}
+	temp, err := os.MkdirTemp(parent, filepath.Base(dir)+".*.tmp")
+	if err != nil {
+		return fmt.Errorf("write checkpoint: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("write checkpoint %s: %w", dir, err), os.RemoveAll(temp))
+		}
+	}()
+	values, err := e.dump(map[string]func(*group) *model.Array{"": func(g *group) *model.Array { return g.value }})
+	if err != nil {
+		return err
+	}
+	if err := safetensors.Write(filepath.Join(temp, parametersFile), values, nil); err != nil {
+		return err
+	}
+	moments, err := e.dump(map[string]func(*group) *model.Array{
+		".m": func(g *group) *model.Array { return g.m },
+		".v": func(g *group) *model.Array { return g.v },
+	})
+	if err != nil {
+		return err
+	}
+	if err := safetensors.Write(filepath.Join(temp, optimizerFile), moments, nil); err != nil {
+		return err
+	}
+	text, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := writeSynced(filepath.Join(temp, stateFile), append(text, '\n')); err != nil {
+		return err
+	}
+	if err := os.Chmod(temp, 0o755); err != nil {
+		return err
+	}
+	// A folder of the same step can only be from a run that was killed after it: the new one replaces it.
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, dir); err != nil {
+		return err
+	}
+	return syncDir(parent)
+}
+
+// dump copies arrays of all groups from the device, named by group and suffix.
+func (e *engine) dump(picks map[string]func(*group) *model.Array) ([]safetensors.Tensor, error) {
+	var list []safetensors.Tensor
+	for _, g := range e.groups() {
+		for suffix, pick := range picks {
+			a := pick(g)
+			values, err := model.Download[float32](a)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, safetensors.Tensor{
+				Name: g.name + suffix, DType: safetensors.F32, Shape: a.Shape().Dimensions, Data: model.AsBytes(values),
+			})
+		}
+	}
+	slices.SortFunc(list, func(a, b safetensors.Tensor) int { return strings.Compare(a.Name, b.Name) })
+	return list, nil
+}
+
+// readState reads state.json of a checkpoint and refuses that of another job.
+func readState(dir string, want state) (state, error) {
+	var s state
+	data, err := os.ReadFile(filepath.Join(dir, stateFile))
+	if err != nil {
+		return s, fmt.Errorf("resume: %w", err)
+	}
+	if err := json.Unmarshal(data, &s); err != nil {
+		return s, fmt.Errorf("resume: %s: %w", filepath.Join(dir, stateFile), err)
+	}
+	switch {
+	case s.Format != checkpointFormat:
+		return s, fmt.Errorf("resume from %s: it has format %d, this program reads %d; start anew", dir, s.Format, checkpointFormat)
+	case s.Spec != want.Spec || s.Seed != want.Seed || s.Total != want.Total:
+		return s, fmt.Errorf("resume from %s: it belongs to a run with other settings or data; start anew, or repeat the "+
+			"request that it came from", dir)
+	case s.Step < 0 || s.Step > s.Total:
+		return s, fmt.Errorf("resume from %s: step %d of %d", dir, s.Step, s.Total)
+	}
+	return s, nil
+}
+
+// restore loads parameters and moments of a checkpoint into the groups.
+func (e *engine) restore(dir string) error {
+	values, err := safetensors.Open(filepath.Join(dir, parametersFile))
+	if err != nil {
+		return fmt.Errorf("resume: %w", err)
+	}
+	defer values.Close()
+	moments, err := safetensors.Open(filepath.Join(dir, optimizerFile))
+	if err != nil {
+		return fmt.Errorf("resume: %w", err)
+	}
+	defer moments.Close()
+	for _, g := range e.groups() {
+		for _, item := range []struct {
+			file *safetensors.File
+			name string
+			into **model.Array
+		}{{values, g.name, &g.value}, {moments, g.name + ".m", &g.m}, {moments, g.name + ".v", &g.v}} {
+			shape := (*item.into).Shape().Dimensions
+			info, ok := item.file.Info(item.name)
+			if !ok || !slices.Equal(info.Shape, shape) {
+				return fmt.Errorf("resume from %s: tensor %s is %v, expected %v", item.file.Path(), item.name, info.Shape, shape)
+			}
+			data, err := item.file.Float32(item.name)
+			if err != nil {
+				return fmt.Errorf("resume: %w", err)
+			}
+			a, err := model.Upload(e.compiler.Backend(), data, shape...)
+			if err != nil {
+				return fmt.Errorf("resume: %w", err)
+			}
+			(*item.into).Free()
+			*item.into = a
+		}
+	}
+	return nil
+}
+
+// writeSynced writes a file and waits until it is on disk.
+func writeSynced(path string, data []byte) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(data); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err := f.Sync(); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	return f.Close()
+}
+
+// syncDir makes renames within a folder durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,409 @@
+package train
+
+import (
+	"fmt"
+	"math"
+
+	"descant/pkg/model"
+
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph functions read like formulas
+)
+
+// engine computes losses, gradients and updates of one model on one device.
+type engine struct {
+	config    *model.Config
+	compiler  *model.Compiler
+	target    target
+	constants *constants
+	optimizer adamW
+	programs  map[string]*model.Program
+	tables    map[int][2]*model.Array
+
+	// base holds the frozen weights; its embedding, norm and head are nil where they are trained.
+	base *model.Model
+	// layers are the trained groups of the layers, nil where a layer has none.
+	layers []*group
+	// embed, norm and head are set in full training; head only where it is not the embedding.
+	embed, norm, head *group
+}
+
+// groups lists everything that is trained, in the order of a checkpoint.
+func (e *engine) groups() []*group {
+	var list []*group
+	for _, g := range append(append([]*group{}, e.layers...), e.embed, e.norm, e.head) {
+		if g != nil {
+			list = append(list, g)
+		}
+	}
+	return list
+}
+
+func (e *engine) close() {
+	for _, g := range e.groups() {
+		g.free()
+	}
+	e.constants.free()
+	for _, p := range e.programs {
+		p.Close()
+	}
+	for _, t := range e.tables {
+		model.FreeAll(t[:]...)
+	}
+	if e.base != nil {
+		e.base.Close()
+	}
+}
+
+func (e *engine) embedding() *model.Array {
+	if e.embed != nil {
+		return e.embed.value
+	}
+	return e.base.Embed
+}
+
+func (e *engine) finalNorm() *model.Array {
+	if e.norm != nil {
+		return e.norm.value
+	}
+	return e.base.Norm
+}
+
+// output is the matrix of the head.
+func (e *engine) output() *model.Array {
+	switch {
+	case e.head != nil:
+		return e.head.value
+	case e.embed != nil:
+		return e.embed.value
+	}
+	return e.base.Head
+}
+
+// headGroup is the group that the head's gradient belongs to: the embedding where both are one.
+func (e *engine) headGroup() *group {
+	if e.head != nil {
+		return e.head
+	}
+	return e.embed
+}
+
+// run compiles a program on first use and runs it. The key must name everything that the graph depends on
+// beside the shapes of the inputs.
+func (e *engine) run(key string, build func([]*Node) []*Node, inputs ...*model.Array) ([]*model.Array, error) {
+	list := make([]shapes.Shape, len(inputs))
+	name := key
+	for i, in := range inputs {
+		list[i] = in.Shape()
+		name += "|" + in.Shape().String()
+	}
+	program, ok := e.programs[name]
+	if !ok {
+		var err error
+		program, err = e.compiler.Compile(key, list, func(_ *Graph, in []*Node) []*Node { return build(in) })
+		if err != nil {
+			return nil, err
+		}
+		e.programs[name] = program
+	}
+	return program.Run(inputs...)
+}
+
+// rope gives the tables of angles for rows that start at position 0: [1, width, HeadDim/2].
+func (e *engine) rope(width int) (cos, sin *model.Array, err error) {
+	if t, ok := e.tables[width]; ok {
+		return t[0], t[1], nil
+	}
+	positions := make([]int, width)
+	for i := range positions {
+		positions[i] = i
+	}
+	c, s := e.config.Rope.Tables(positions)
+	half := len(e.config.Rope.InvFreq)
+	if cos, err = model.Upload(e.compiler.Backend(), c, 1, width, half); err != nil {
+		return nil, nil, err
+	}
+	if sin, err = model.Upload(e.compiler.Backend(), s, 1, width, half); err != nil {
+		return nil, nil, err
+	}
+	e.tables[width] = [2]*model.Array{cos, sin}
+	return cos, sin, nil
+}
+
+// passed is a micro-batch after its forward pass.
+type passed struct {
+	batch  *microBatch
+	ids    *model.Array
+	common [][]*model.Array // per layer: cos, sin, key, frozen weights, flat
+	keys   []*model.Array
+	inputs []*model.Array   // x of every layer, and the last layer's output
+	saved  [][]*model.Array // per layer
+}
+
+func (p *passed) free() {
+	p.ids.Free()
+	model.FreeAll(p.keys...)
+	model.FreeAll(p.inputs...)
+	for _, s := range p.saved {
+		model.FreeAll(s...)
+	}
+}
+
+// forward runs a micro-batch up to the last layer. seed keys its dropout.
+func (e *engine) forward(b *microBatch, seed uint64) (p *passed, err error) {
+	p = &passed{batch: b}
+	defer func() {
+		if err != nil {
+			p.free()
+			p = nil
+		}
+	}()
+	backend := e.compiler.Backend()
+	if p.ids, err = model.Upload(backend, b.ids, b.rows, b.width); err != nil {
+		return p, err
+	}
+	cos, sin, err := e.rope(b.width)
+	if err != nil {
+		return p, err
+	}
+	out, err := e.run("embed", func(in []*Node) []*Node { return []*Node{model.Embed(in[0], in[1])} }, e.embedding(), p.ids)
+	if err != nil {
+		return p, err
+	}
+	p.inputs = append(p.inputs, out[0])
+	for i := range e.config.Layers {
+		common := []*model.Array{cos, sin}
+		if e.target.dropout() {
+			key, err := model.Upload(backend, []uint32{uint32(mix(seed + uint64(i)))})
+			if err != nil {
+				return p, err
+			}
+			p.keys = append(p.keys, key)
+			common = append(common, key)
+		}
+		common = append(common, e.target.frozen(i)...)
+		if e.layers[i] != nil {
+			common = append(common, e.layers[i].value)
+		}
+		p.common = append(p.common, common)
+		out, err := e.run("forward "+e.target.signature(i), func(in []*Node) []*Node {
+			return forwardLayer(e.target, i, in)
+		}, append([]*model.Array{p.inputs[i]}, common...)...)
+		if err != nil {
+			return p, fmt.Errorf("layer %d: %w", i, err)
+		}
+		p.inputs = append(p.inputs, out[0])
+		p.saved = append(p.saved, out[1:])
+	}
+	return p, nil
+}
+
+// loss runs the head over the trained places, chunk by chunk. It gives the negative log likelihood of every
+// trained token and the gradient of scale · Σ nll to the last layer's output.
+func (e *engine) loss(p *passed, scale float64) (nll []float32, dx *model.Array, err error) {
+	b := p.batch
+	last := p.inputs[len(p.inputs)-1]
+	dims := last.Shape().Dimensions
+	dx, err = e.constants.get("zeros", nil, dims...)
+	if err != nil {
+		return nil, nil, err
+	}
+	shared := dx
+	done := 0
+	for _, rows := range chunks(len(b.places), headRows(e.config.Vocab)) {
+		n := min(rows, len(b.places)-done)
+		values, drows, at, err := e.chunk(last, b.places[done:done+n], b.labels[done:done+n], rows, scale)
+		if err != nil {
+			return nil, nil, err
+		}
+		nll = append(nll, values[:n]...)
+		done += n
+		out, err := e.run("spread", spreadGraph, dx, at, drows)
+		model.FreeAll(at, drows)
+		if dx != shared {
+			dx.Free()
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		dx = out[0]
+	}
+	return nll, dx, nil
+}
+
+// chunk runs the head for some places, filled up to a number of rows.
+func (e *engine) chunk(last *model.Array, places, labels []int32, rows int, scale float64) (nll []float32, drows, at *model.Array, err error) {
+	backend := e.compiler.Backend()
+	weights := make([]float32, rows)
+	for i := range places {
+		weights[i] = float32(scale)
+	}
+	fill := func(values []int32) []int32 {
+		return append(append(make([]int32, 0, rows), values...), make([]int32, rows-len(values))...)
+	}
+	if at, err = model.Upload(backend, fill(places), rows, 1); err != nil {
+		return nil, nil, nil, err
+	}
+	label, err := model.Upload(backend, fill(labels), rows)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	weight, err := model.Upload(backend, weights, rows)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	picked, err := e.run("pick", pickGraph, last, at)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	defer model.FreeAll(label, weight, picked[0])
+	inputs := []*model.Array{picked[0], e.finalNorm(), e.output(), label, weight}
+	if e.norm != nil {
+		inputs = append(inputs, e.norm.gradient(), e.headGroup().gradient())
+	}
+	out, err := e.run("head", func(in []*Node) []*Node { return headGraph(e.config, in) }, inputs...)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if e.norm != nil {
+		e.norm.setGradient(out[2])
+		e.headGroup().setGradient(out[3])
+	}
+	nll, err = model.Download[float32](out[0])
+	out[0].Free()
+	return nll, out[1], at, err
+}
+
+// backward takes the gradient of the last layer's output down to the embedding and adds up the gradients of
+// everything that is trained. It frees what the forward pass saved as it goes.
+func (e *engine) backward(p *passed, dx *model.Array) error {
+	for i := e.config.Layers - 1; i >= 0; i-- {
+		inputs := append([]*model.Array{dx, p.inputs[i]}, p.saved[i]...)
+		inputs = append(inputs, p.common[i]...)
+		if e.layers[i] != nil {
+			inputs = append(inputs, e.layers[i].gradient())
+		}
+		out, err := e.run("backward "+e.target.signature(i), func(in []*Node) []*Node {
+			return backwardLayer(e.target, i, in)
+		}, inputs...)
+		dx.Free()
+		model.FreeAll(p.saved[i]...)
+		p.inputs[i+1].Free()
+		if err != nil {
+			return fmt.Errorf("layer %d: %w", i, err)
+		}
+		dx = out[0]
+		if e.layers[i] != nil {
+			e.layers[i].setGradient(out[1])
+		}
+	}
+	defer dx.Free()
+	if e.embed == nil {
+		return nil
+	}
+	out, err := e.run("embed backward", embedBackwardGraph, e.embed.gradient(), p.ids, dx)
+	if err != nil {
+		return err
+	}
+	e.embed.setGradient(out[0])
+	return nil
+}
+
+// accumulate adds a micro-batch's gradient of scale · Σ nll to the groups and gives Σ nll.
+func (e *engine) accumulate(b *microBatch, scale float64, seed uint64) (float64, error) {
+	if len(b.places) == 0 {
+		return 0, nil
+	}
+	p, err := e.forward(b, seed)
+	if err != nil {
+		return 0, err
+	}
+	defer p.free()
+	nll, dx, err := e.loss(p, scale)
+	if err != nil {
+		return 0, err
+	}
+	if err := e.backward(p, dx); err != nil {
+		return 0, err
+	}
+	return sum(nll), nil
+}
+
+// evaluate gives Σ nll of a micro-batch without gradients. The dropout of training is not turned off, so it is
+// only for targets without.
+func (e *engine) evaluate(b *microBatch) (float64, error) {
+	if len(b.places) == 0 {
+		return 0, nil
+	}
+	p, err := e.forward(b, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer p.free()
+	nll, dx, err := e.loss(p, 1)
+	if err != nil {
+		return 0, err
+	}
+	dx.Free()
+	return sum(nll), nil
+}
+
+// gradientNorm is the L2 norm of all gradients together.
+func (e *engine) gradientNorm() (float64, error) {
+	total := 0.0
+	for _, g := range e.groups() {
+		out, err := e.run("square sum", squareSumGraph, g.gradient())
+		if err != nil {
+			return 0, err
+		}
+		value, err := model.Download[float64](out[0])
+		out[0].Free()
+		if err != nil {
+			return 0, err
+		}
+		total += value[0]
+	}
+	return math.Sqrt(total), nil
+}
+
+// update applies AdamW to all groups and drops their gradients. step counts from 1.
+func (e *engine) update(step int, lr, clip float64) error {
+	scalars, err := model.Upload(e.compiler.Backend(), e.optimizer.scalars(step, lr, clip), adamScalars)
+	if err != nil {
+		return err
+	}
+	defer scalars.Free()
+	for _, g := range e.groups() {
+		out, err := e.run("adamw", e.optimizer.graph, g.value, g.gradient(), g.m, g.v, g.decay, scalars)
+		if err != nil {
+			return err
+		}
+		model.FreeAll(g.value, g.m, g.v)
+		g.value, g.m, g.v = out[0], out[1], out[2]
+		g.setGradient(nil)
+	}
+	return nil
+}
+
+// clearGradients drops gradients without an update.
+func (e *engine) clearGradients() {
+	for _, g := range e.groups() {
+		g.setGradient(nil)
+	}
+}
+
+func sum(values []float32) float64 {
+	total := 0.0
+	for _, v := range values {
+		total += float64(v)
+	}
+	return total
+}
+
+// mix is the output function of SplitMix64: a bijection that looks random.
+func mix(x uint64) uint64 {
+	x += 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}

@@ -1,0 +1,90 @@
+package train
+
+import (
+	"descant/pkg/model"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph functions read like formulas
+)
+
+// headElements bounds the logits that exist at one time: the places that are trained go through the head in
+// chunks of rows. 20 million are 80 MB, and 128 rows of a vocabulary of 152 thousand.
+const headElements = 20 << 20
+
+// headRows is the number of rows of a full chunk.
+func headRows(vocab int) int {
+	return max(32, headElements/vocab/32*32)
+}
+
+// chunks splits n rows into chunks of few different sizes: full ones, and for the rest the smallest of 1/1, 1/2
+// and 1/4 of that which holds it.
+func chunks(n, full int) []int {
+	var sizes []int
+	for ; n > 0; n -= sizes[len(sizes)-1] {
+		size := full
+		for half := 0; half < 2 && size%64 == 0 && size/2 >= n; half++ {
+			size /= 2
+		}
+		sizes = append(sizes, size)
+	}
+	return sizes
+}
+
+// headGraph builds final norm, head, cross-entropy and its gradient for one chunk of places. Inputs: h [rows,
+// hidden], norm [hidden], head [vocab, hidden], labels [rows] int32, weights [rows] (1 / trained tokens of the
+// step; 0 for a place that only fills the chunk). Outputs: nll [rows], dh [rows, hidden]. When the head is
+// trained, two more inputs are the gradients of norm and head so far, and two more outputs those with this
+// chunk added.
+//
+// nll = log Σ exp(logits) − logits[label]; its gradient to the logits is softmax − onehot.
+func headGraph(cfg *model.Config, in []*Node) []*Node {
+	h, norm, head, labels, weights := in[0], in[1], in[2], in[3], in[4]
+	g := h.Graph()
+	rows, vocab := h.Shape().Dim(0), head.Shape().Dim(0)
+	normed := model.RMSNorm(h, norm, cfg.Eps)
+	logits := Dot(normed, head).General([]int{1}, nil, []int{1}, nil)
+	wide := func(column *Node) *Node { return BroadcastToDims(ExpandAxes(column, 1), rows, vocab) }
+
+	top := ReduceMax(logits, 1)
+	exp := Exp(Sub(logits, wide(top)))
+	sum := ReduceSum(exp, 1)
+	isLabel := Equal(Iota(g, shapes.Make(dtypes.Int32, rows, vocab), 1), wide(labels))
+	zeros := ZerosLike(logits)
+	atLabel := ReduceSum(Where(isLabel, logits, zeros), 1)
+	nll := Sub(Add(Log(sum), top), atLabel)
+	trained := GreaterThan(weights, ZerosLike(weights))
+	nll = Where(trained, nll, ZerosLike(nll))
+
+	softmax := Div(exp, wide(sum))
+	dLogits := Mul(Sub(softmax, Where(isLabel, OnesLike(logits), zeros)), wide(weights))
+	dNormed := Dot(dLogits, head).General([]int{1}, nil, []int{0}, nil)
+	d := pull([]*Node{normed}, []*Node{dNormed}, []*Node{h, norm})
+	if len(in) == 5 {
+		return []*Node{nll, d[0]}
+	}
+	dHead := Dot(dLogits, normed).General([]int{0}, nil, []int{0}, nil)
+	return []*Node{nll, d[0], Add(in[5], d[1]), Add(in[6], dHead)}
+}
+
+// pickGraph takes rows out of x [batch, seq, hidden] at flat places [rows, 1]: [rows, hidden].
+func pickGraph(in []*Node) []*Node {
+	dims := in[0].Shape().Dimensions
+	return []*Node{Gather(Reshape(in[0], dims[0]*dims[1], dims[2]), in[1])}
+}
+
+// spreadGraph adds rows [rows, hidden] at flat places [rows, 1] to a gradient [batch, seq, hidden].
+func spreadGraph(in []*Node) []*Node {
+	dims := in[0].Shape().Dimensions
+	flat := ScatterSum(Reshape(in[0], dims[0]*dims[1], dims[2]), in[1], in[2], false, false)
+	return []*Node{Reshape(flat, dims...)}
+}
+
+// embedBackwardGraph adds dx [batch, seq, hidden] at ids [batch, seq] to the gradient of the embedding
+// [vocab, hidden].
+func embedBackwardGraph(in []*Node) []*Node {
+	acc, ids, dx := in[0], in[1], in[2]
+	dims := dx.Shape().Dimensions
+	rows := dims[0] * dims[1]
+	return []*Node{ScatterSum(acc, Reshape(ids, rows, 1), Reshape(dx, rows, dims[2]), false, false)}
+}
