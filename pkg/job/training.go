@@ -37,7 +37,7 @@ type Training struct {
 
 	LoggingSteps int    `json:"logging_steps" yaml:"logging_steps" help:"a step event every so many steps"`
 	SaveSteps    int    `json:"save_steps" yaml:"save_steps" help:"a checkpoint every so many steps; 0 means only when the run is stopped"`
-	DType        string `json:"dtype" yaml:"dtype" help:"arithmetic of the frozen base: auto, f32 or bf16"`
+	DType        string `json:"dtype" yaml:"dtype" help:"arithmetic of the frozen base: auto or f32"`
 }
 
 // Values of the hyper-parameters that are one of a few words.
@@ -130,7 +130,11 @@ func (t Training) Validate() []Problem {
 	}
 	c.intRange("logging_steps", t.LoggingSteps, 1, maxSteps)
 	c.intRange("save_steps", t.SaveSteps, 0, maxSteps)
-	c.oneOf("dtype", t.DType, DTypeAuto, DTypeF32, DTypeBF16)
+	if t.DType == DTypeBF16 {
+		c.add("dtype", strconv.Quote(t.DType), "is not available for training", "use auto or f32; a base that is stored in bf16 is converted exactly")
+	} else {
+		c.oneOf("dtype", t.DType, DTypeAuto, DTypeF32)
+	}
 	return c.problems
 }
 

@@ -1,0 +1,191 @@
+package inference
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+
+	"descant/pkg/bus"
+	"descant/pkg/chat"
+	"descant/pkg/generate"
+	"descant/pkg/job"
+	"descant/pkg/pb"
+)
+
+// chat answers one request.
+func (s *Service) chat(ctx context.Context, req *pb.ChatRequest, send func(*pb.ChatChunk) error) error {
+	if req.GetId() == "" {
+		req.Id = fmt.Sprintf("chat-%016x", rand.Uint64())
+	}
+	if err := s.answer(ctx, req, send); err != nil {
+		return bus.Fail(chatError(err).Proto())
+	}
+	return nil
+}
+
+// chatError classes an error of a request.
+func chatError(err error) *job.Error {
+	var tooLong *generate.ContextError
+	switch {
+	case errors.As(err, &tooLong):
+		return job.UserError(job.CodeContextLength, tooLong.Error(), "")
+	case errors.Is(err, generate.ErrInvalid):
+		return job.UserError(job.CodeBadRequest, err.Error(), "correct the request")
+	case errors.Is(err, generate.ErrClosed), errors.Is(err, generate.ErrSlotsFull):
+		return job.InfrastructureError(job.CodeNotReady, "answer the request", err)
+	}
+	return job.AsError("answer the request", err)
+}
+
+// answer finds the model, renders the prompt and streams the text.
+func (s *Service) answer(ctx context.Context, req *pb.ChatRequest, send func(*pb.ChatChunk) error) error {
+	messages, err := conversation(req)
+	if err != nil {
+		return err
+	}
+	tools, err := toolsJSON(req)
+	if err != nil {
+		return err
+	}
+	// An adapter may be unloaded for another one between finding and using it.
+	for attempt := 1; ; attempt++ {
+		target, err := s.target(ctx, req)
+		if err != nil {
+			return err
+		}
+		err = s.generate(ctx, target, req, messages, tools, send)
+		target.release()
+		if !errors.Is(err, generate.ErrUnknownAdapter) || attempt == 3 {
+			return err
+		}
+	}
+}
+
+// target is the model that answers a request.
+type target struct {
+	model   *served
+	key     string // of the adapter, or ""
+	name    string // pinned, or "" for the base
+	release func()
+}
+
+// target finds what a request's model names: an adapter that is published, a base that is configured
+// or that some adapter was trained on, or nothing, which is the configured base.
+func (s *Service) target(ctx context.Context, req *pb.ChatRequest) (target, error) {
+	ref := req.GetModel()
+	if ref == "" {
+		ref = req.GetBase()
+	}
+	if ref == "" {
+		ref = s.cfg.Model
+	}
+	if ref == "" {
+		return target{}, job.UserError(job.CodeBadRequest, "model is empty and this worker has no base of its own", `name an adapter or a base: {"model":"my-adapter","prompt":"…"}`)
+	}
+	if ref != s.cfg.Model && job.ValidName(strings.SplitN(ref, "@", 2)[0]) {
+		found, err := s.deps.Registry.Resolve(ctx, ref)
+		if err != nil {
+			return target{}, err
+		}
+		model, key, release, err := s.adapter(ctx, found, true)
+		if err != nil {
+			return target{}, err
+		}
+		s.wake()
+		return target{model: model, key: key, name: found.Pinned(), release: release}, nil
+	}
+	if err := s.allowedBase(ctx, ref); err != nil {
+		return target{}, err
+	}
+	base, err := s.deps.Bases.Base(ctx, ref)
+	if err != nil {
+		return target{}, err
+	}
+	model, release, err := s.pool.get(ctx, base)
+	return target{model: model, release: release}, err
+}
+
+// allowedBase lets only bases through that this system works with anyway: a chat request shall not
+// make a worker download any model there is.
+func (s *Service) allowedBase(ctx context.Context, ref string) error {
+	if ref == s.cfg.Model || strings.HasPrefix(ref, "builtin:") {
+		return nil
+	}
+	for _, m := range s.pool.loaded() {
+		if m.base.Ref == ref {
+			return nil
+		}
+	}
+	entries, err := s.deps.Registry.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		for _, version := range entry.GetVersions() {
+			if version.GetBase() == ref {
+				return nil
+			}
+		}
+	}
+	return job.UserError(job.CodeNotFound, fmt.Sprintf("model %q is not served here", ref), "name an adapter (`descant adapters list`), or the base of one")
+}
+
+// generate streams the answer of one model.
+func (s *Service) generate(ctx context.Context, t target, req *pb.ChatRequest, messages []chat.Message, tools []byte, send func(*pb.ChatChunk) error) error {
+	prompt, err := t.model.text.prompt(messages, tools)
+	if err != nil {
+		return err
+	}
+	request := generate.Request{
+		Adapter: t.key, Prompt: prompt, MaxTokens: int(req.GetMaxTokens()),
+		Sampling: t.model.text.sampling(req), StopIDs: t.model.text.tokenizer.EOS(),
+	}
+	if room := t.model.engine.MaxContext() - len(prompt); request.MaxTokens == 0 && room > 0 {
+		request.MaxTokens = min(s.cfg.MaxTokens, room)
+	}
+	chunk := func(delta string) *pb.ChatChunk {
+		return &pb.ChatChunk{Id: req.GetId(), Delta: delta, Model: t.name, Worker: s.deps.Worker}
+	}
+	stream, stops := t.model.text.tokenizer.NewStream(), stopper{stops: req.GetStop()}
+	errStopText := errors.New("stop text")
+	tokens := 0
+	finish, err := t.model.engine.Generate(ctx, request, func(id int32) error {
+		tokens++
+		text, hit := stops.push(stream.Push(id))
+		if text != "" {
+			if err := send(chunk(text)); err != nil {
+				return err
+			}
+		}
+		if hit {
+			return errStopText
+		}
+		return nil
+	})
+	if errors.Is(err, errStopText) {
+		finish, err = generate.Finish{Reason: generate.ReasonStop, PromptTokens: len(prompt), CompletionTokens: tokens}, nil
+		return send(last(chunk(""), finish))
+	}
+	if err != nil {
+		return err
+	}
+	text, hit := stops.push(stream.Flush())
+	if hit {
+		finish.Reason = generate.ReasonStop
+	} else {
+		text += stops.flush()
+	}
+	return send(last(chunk(text), finish))
+}
+
+// last makes the chunk that ends an answer.
+func last(chunk *pb.ChatChunk, finish generate.Finish) *pb.ChatChunk {
+	chunk.FinishReason = finish.Reason
+	chunk.Usage = &pb.Usage{
+		PromptTokens: uint32(finish.PromptTokens), CompletionTokens: uint32(finish.CompletionTokens),
+		TotalTokens: uint32(finish.PromptTokens + finish.CompletionTokens),
+	}
+	return chunk
+}

@@ -1,0 +1,199 @@
+// Package inference is the service that answers chat requests with base models and published
+// adapters. Every worker can answer every request: what it lacks it fetches from the registry. New
+// adapters are loaded when the registry tells of them, so that they answer at once.
+//
+//	registry watch ─► fetch, verify digests ─► load ─► listed in the workers bucket
+//	inference.chat (queue group), infer.worker.<id> ─► resolve ─► prompt ─► tokens ─► text
+package inference
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"descant/pkg/bus"
+	"descant/pkg/device"
+	"descant/pkg/job"
+	"descant/pkg/lifecycle"
+	"descant/pkg/pb"
+	"descant/pkg/registry"
+)
+
+// queueGroup is the group of all workers: each request on inference.chat goes to one of them.
+const queueGroup = "inference"
+
+// Deps are what the service works with.
+type Deps struct {
+	Bus      *bus.Bus
+	Registry *registry.Registry
+	Bases    registry.Bases
+	Device   *device.Device
+	// Worker names this worker; unique among all, letters, digits, - and _.
+	Worker  string
+	Version string
+	Log     *slog.Logger
+}
+
+// Service is an inference worker.
+type Service struct {
+	cfg     Config
+	deps    Deps
+	log     *slog.Logger
+	started time.Time
+	pool    *pool
+	loads   *loader
+	changed chan struct{} // wakes the advertisement
+	ready   chan struct{} // closed when requests are taken and the registry was listed once
+}
+
+// New returns a worker; Run starts it.
+func New(cfg Config, deps Deps) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Service{cfg: cfg, deps: deps, log: deps.Log.With("service", "inference"), changed: make(chan struct{}, 1), ready: make(chan struct{})}
+	s.pool = newPool(cfg.MaxBases, s.open)
+	s.loads = newLoader()
+	return s, nil
+}
+
+// Ready is closed when the worker takes requests and knows what is published.
+func (s *Service) Ready() <-chan struct{} { return s.ready }
+
+// Run serves until ctx ends, finishes the requests that are running, and frees the models.
+func (s *Service) Run(ctx context.Context) error {
+	if err := os.MkdirAll(s.cfg.WorkDir, 0o755); err != nil {
+		return fmt.Errorf("inference: %w", err)
+	}
+	s.started = time.Now()
+	defer s.pool.close()
+	group, ctx := errgroup.WithContext(ctx)
+	var first sync.WaitGroup // what must stand before the worker is ready
+	first.Add(3)
+	group.Go(func() error { return s.deps.Bus.ServeChat(ctx, bus.SubjectChat, queueGroup, s.chat, first.Done) })
+	group.Go(func() error {
+		return s.deps.Bus.ServeChat(ctx, bus.WorkerSubject(s.deps.Worker), "", s.chat, first.Done)
+	})
+	group.Go(func() error {
+		s.deps.Registry.Watch(ctx, s.cfg.Relist, s.loads.put, first.Done)
+		return nil
+	})
+	group.Go(func() error { return s.advertise(ctx) })
+	group.Go(func() error { s.load(ctx); return nil })
+	group.Go(func() error { s.preopen(ctx, s.cfg.Model); return nil })
+	if s.cfg.Warm {
+		group.Go(func() error { s.warm(ctx); return nil })
+	}
+	group.Go(func() error {
+		standing := make(chan struct{})
+		go func() { first.Wait(); close(standing) }()
+		select {
+		case <-standing:
+			s.log.Info("inference worker takes requests", "worker", s.deps.Worker)
+			close(s.ready)
+		case <-ctx.Done():
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+// preopen loads a base so that the first request need not wait for it.
+func (s *Service) preopen(ctx context.Context, ref string) {
+	if ref == "" {
+		return
+	}
+	base, err := s.deps.Bases.Base(ctx, ref)
+	if err == nil {
+		var release func()
+		if _, release, err = s.pool.get(lifecycle.Working(ctx), base); err == nil {
+			release()
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		s.log.Error("cannot load the base; requests for it will try again", "base", ref, "error", err)
+	}
+	s.wake()
+}
+
+// warm loads the bases of jobs that train, so that their adapters find them loaded.
+func (s *Service) warm(ctx context.Context) {
+	for ctx.Err() == nil {
+		for rec, err := range s.deps.Bus.WatchJobs(ctx) {
+			if err != nil {
+				break
+			}
+			if state := job.State(rec.Job.GetState()); state != job.StateTraining && state != job.StatePublishing {
+				continue
+			}
+			if spec, err := job.ParseSpec(rec.Job.GetSpec()); err == nil && spec.Training.Method == job.MethodLora {
+				s.preopen(ctx, spec.Model)
+			}
+		}
+		select { // a watch that broke is opened again
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// advertise tells what this worker serves, on every change and from time to time.
+func (s *Service) advertise(ctx context.Context) error {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	ticker := time.NewTicker(bus.WorkerRenewal)
+	defer ticker.Stop()
+	for {
+		if err := s.deps.Bus.PutWorker(ctx, s.info(host)); err != nil && ctx.Err() == nil {
+			s.log.Warn("cannot advertise this worker", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			gone, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+			defer cancel()
+			if err := s.deps.Bus.RemoveWorker(gone, s.deps.Worker); err != nil {
+				s.log.Debug("cannot take this worker off the list; it will expire", "error", err)
+			}
+			return nil
+		case <-ticker.C:
+		case <-s.changed:
+		}
+	}
+}
+
+func (s *Service) info(host string) *pb.WorkerInfo {
+	info := &pb.WorkerInfo{
+		Id: s.deps.Worker, Kind: "inference", Host: host, Version: s.deps.Version,
+		StartedAt: bus.Timestamp(s.started),
+	}
+	if s.deps.Device != nil {
+		info.Device = s.deps.Device.Name()
+	}
+	select {
+	case <-s.ready:
+		info.Ready = true
+	default:
+	}
+	for _, m := range s.pool.loaded() {
+		info.Base, info.BaseDigest = m.base.Ref, m.base.Digest
+		info.Adapters = append(info.Adapters, m.adapters()...)
+		info.Rows += uint32(s.cfg.MaxRows)
+		info.FreeRows += uint32(max(s.cfg.MaxRows-m.engine.Stats().Rows, 0))
+	}
+	return info
+}
+
+// wake has the advertisement written anew.
+func (s *Service) wake() {
+	select {
+	case s.changed <- struct{}{}:
+	default: // it will be
+	}
+}

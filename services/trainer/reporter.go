@@ -1,0 +1,99 @@
+package trainer
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"descant/pkg/bus"
+	"descant/pkg/pb"
+	"descant/pkg/stage"
+)
+
+// reporter publishes step events beside the training, so that a slow or absent server does not slow
+// the steps. What cannot be sent waits; when too much waits, the oldest is dropped and counted.
+type reporter struct {
+	attempt *stage.Attempt
+	every   int // a step event each so many steps
+
+	mu      sync.Mutex
+	waiting []*pb.Step
+	dropped int
+	latest  *pb.Step
+	wake    chan struct{}
+}
+
+const mostWaiting = 10_000
+
+func newReporter(a *stage.Attempt, every int) *reporter {
+	return &reporter{attempt: a, every: every, wake: make(chan struct{}, 1)}
+}
+
+// step takes a step that is done.
+func (r *reporter) step(step *pb.Step) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.latest = step
+	if int(step.GetStep())%r.every != 0 && step.GetStep() != 1 && step.GetStep() != step.GetTotal() {
+		return
+	}
+	if len(r.waiting) == mostWaiting {
+		r.waiting = r.waiting[1:]
+		r.dropped++
+	}
+	r.waiting = append(r.waiting, step)
+	select {
+	case r.wake <- struct{}{}:
+	default: // it is awake
+	}
+}
+
+// progress is the last step that was done, or nil.
+func (r *reporter) progress() *pb.Step {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.latest
+}
+
+// run sends until ctx ends.
+func (r *reporter) run(ctx context.Context) {
+	for {
+		if err := r.flush(ctx); err != nil {
+			if errors.Is(err, stage.ErrLost) || errors.Is(err, stage.ErrCancelled) || errors.Is(err, stage.ErrPaused) {
+				return
+			}
+			r.attempt.Log().Warn("step events wait for the server", "error", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Second):
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.wake:
+		}
+	}
+}
+
+// flush sends what is waiting, in order.
+func (r *reporter) flush(ctx context.Context) error {
+	for {
+		r.mu.Lock()
+		if len(r.waiting) == 0 {
+			r.mu.Unlock()
+			return nil
+		}
+		step := r.waiting[0]
+		r.mu.Unlock()
+		if err := r.attempt.Emit(ctx, &pb.Event{Type: bus.EventStep, Step: step}); err != nil {
+			return err
+		}
+		r.mu.Lock()
+		if len(r.waiting) > 0 && r.waiting[0] == step {
+			r.waiting = r.waiting[1:]
+		}
+		r.mu.Unlock()
+	}
+}

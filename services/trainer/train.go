@@ -1,0 +1,156 @@
+package trainer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"descant/pkg/bus"
+	"descant/pkg/dataset"
+	"descant/pkg/job"
+	"descant/pkg/pb"
+	"descant/pkg/registry"
+	"descant/pkg/stage"
+	"descant/pkg/train"
+)
+
+// train is the work of the stage.
+func (s *Service) train(ctx context.Context, a *stage.Attempt) error {
+	// A worker may have died between publishing and recording it.
+	if done, ok, err := s.deps.Registry.PublishedBy(ctx, a.Spec.Name, a.ID()); err != nil {
+		return err
+	} else if ok {
+		return s.succeed(ctx, a, done, a.Job().GetProgress())
+	}
+	dir, err := os.MkdirTemp(s.cfg.WorkDir, a.ID()+"-*")
+	if err != nil {
+		return job.InfrastructureError(job.CodeStore, "make work folder", err)
+	}
+	defer func() {
+		if err := os.RemoveAll(dir); err != nil {
+			a.Log().Warn("work folder stays", "dir", dir, "error", err)
+		}
+	}()
+	run, err := s.prepare(ctx, a, dir)
+	if err != nil {
+		return err
+	}
+	result, progress, err := s.learn(ctx, a, run)
+	if err != nil {
+		return err
+	}
+	return s.publish(ctx, a, run, result, progress)
+}
+
+// prepared is what a training needs, on this machine.
+type prepared struct {
+	base   registry.Base
+	shards *dataset.Shards
+	dir    string // work folder
+	resume string // folder of the checkpoint to go on from, or ""
+}
+
+// prepare brings base, shards and checkpoint here and moves the job to training.
+func (s *Service) prepare(ctx context.Context, a *stage.Attempt, dir string) (run prepared, err error) {
+	run.dir = dir
+	artifacts := a.Job().GetArtifacts()
+	run.base, err = s.deps.Bases.Base(ctx, a.Spec.Model)
+	if err != nil {
+		return run, err
+	}
+	if run.base.Digest != artifacts.GetBaseDigest() {
+		return run, job.UserError(job.CodeBadModel, fmt.Sprintf("model %s has digest %s here, the rows were tokenized with %s", a.Spec.Model, run.base.Digest, artifacts.GetBaseDigest()),
+			"it has changed since the request, or this machine holds another copy: name a revision (org/name@revision) and send the request again")
+	}
+	folder, err := stage.GetFolder(ctx, s.deps.Objects, artifacts.GetTokenizedKey())
+	if err != nil {
+		return run, job.AsError("fetch the tokenized rows", err)
+	}
+	if folder.Digest() != artifacts.GetTokenizedDigest() {
+		return run, job.BugError("fetch the tokenized rows", errors.New("they are not those that the tokenizer stored"))
+	}
+	paths, err := folder.Fetch(ctx, s.deps.Objects, artifacts.GetTokenizedKey(), filepath.Join(dir, "shards"))
+	if err != nil {
+		return run, err
+	}
+	if run.shards, err = dataset.OpenShards(paths); err != nil {
+		return run, job.BugError("open the tokenized rows", err)
+	}
+	var step int
+	if run.resume, step, err = s.resume(ctx, a, dir); err != nil {
+		return run, err
+	}
+	message := "training starts"
+	if run.resume != "" {
+		message = fmt.Sprintf("training goes on after step %d", step)
+	}
+	return run, a.Move(ctx, job.StateTraining, message, func(j *pb.Job) {
+		if j.StartedAt == nil {
+			j.StartedAt = bus.Timestamp(time.Now())
+		}
+	})
+}
+
+// learn runs the training and returns its result and last step.
+func (s *Service) learn(ctx context.Context, a *stage.Attempt, run prepared) (*train.Result, *pb.Step, error) {
+	reports := newReporter(a, a.Spec.Training.LoggingSteps)
+	reporting, stopReporting := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	go func() { defer close(ended); reports.run(reporting) }()
+	training, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	// A person's pause and the worker's end let the step finish and store a checkpoint; anything else
+	// breaks off.
+	detach := context.AfterFunc(ctx, func() {
+		cause := context.Cause(ctx)
+		if errors.Is(cause, stage.ErrPaused) || errors.Is(cause, stage.ErrStopping) {
+			cause = train.ErrStop
+		}
+		cancel(cause)
+	})
+	result, err := train.Run(training, train.Config{
+		Device: s.deps.Device, BaseDir: run.base.Dir, BaseName: a.Spec.Model, Training: a.Spec.Training,
+		Rows: run.shards, Dir: run.dir, Resume: run.resume, SpecDigest: a.Spec.Digest(), Logger: a.Log(),
+		Alive:  a.Sign,
+		OnStep: func(step train.Step) { reports.step(stepMessage(step)) },
+		OnCheckpoint: func(ctx context.Context, c train.Checkpoint) error {
+			return s.store(ctx, a, c.Step, c.Dir, reports.progress())
+		},
+	})
+	detach()
+	cancel(nil)
+	stopReporting()
+	<-ended
+	flushing, done := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer done()
+	if flushErr := reports.flush(flushing); flushErr != nil {
+		a.Log().Warn("step events are missing", "error", flushErr)
+	}
+	if err != nil {
+		return nil, nil, trainError(ctx, err)
+	}
+	return result, reports.progress(), nil
+}
+
+// trainError classes an error of the training.
+func trainError(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return errors.Join(cause, err)
+	}
+	var diverged *train.NotFiniteError
+	if errors.As(err, &diverged) {
+		return job.UserError(job.CodeNonFinite, fmt.Sprintf("training diverged: the %s of step %d is %g", diverged.What, diverged.Step, diverged.Value),
+			"lower learning_rate, or look for broken rows in the dataset; the last good checkpoint is kept")
+	}
+	return job.AsError("train", err)
+}
+
+func stepMessage(s train.Step) *pb.Step {
+	return &pb.Step{
+		Step: uint32(s.Step), Total: uint32(s.Total), Loss: s.Loss, Lr: s.LR, GradNorm: s.GradNorm,
+		Tokens: s.Tokens, TrainedTokens: s.TrainedTokens, TokensPerSecond: s.TokensPerSecond,
+		Eta: s.ETA.Seconds(), Epoch: s.Epoch,
+	}
+}
