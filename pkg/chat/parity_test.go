@@ -19,7 +19,7 @@ type parityCase struct {
 	TemplateFile        string                     `json:"template_file"`
 	Conversation        string                     `json:"conversation"`
 	Messages            []chat.Message             `json:"messages"`
-	Tools               []json.RawMessage          `json:"tools"`
+	Tools               json.RawMessage            `json:"tools"`
 	Kwargs              map[string]json.RawMessage `json:"kwargs"`
 	AddGenerationPrompt bool                       `json:"add_generation_prompt"`
 	BOS                 *string                    `json:"bos_token"`

@@ -54,8 +54,8 @@ func (t *Template) Source() string { return t.source }
 // Input is what a template is rendered with.
 type Input struct {
 	Messages []Message
-	// Tools are the JSON schemas of functions; nil is None in the template.
-	Tools []json.RawMessage
+	// Tools is a JSON list of the schemas of functions; nil is None in the template.
+	Tools json.RawMessage
 	// AddGenerationPrompt asks for the beginning of an assistant turn at the end.
 	AddGenerationPrompt bool
 	// Vars are further template variables (such as enable_thinking) in JSON.
@@ -108,13 +108,9 @@ func (t *Template) variables(in Input) (*jinja.Dict, error) {
 	d.SetString("messages", messages)
 	d.SetString("tools", nil)
 	if in.Tools != nil {
-		tools := &jinja.List{}
-		for i, tool := range in.Tools {
-			v, err := jinja.FromJSON(tool, jinja.SourceOther)
-			if err != nil {
-				return nil, fmt.Errorf("tool %d: %w", i+1, err)
-			}
-			tools.Items = append(tools.Items, v)
+		tools, err := jinja.FromJSON(in.Tools, jinja.SourceOther)
+		if err != nil {
+			return nil, fmt.Errorf("tools: %w", err)
 		}
 		d.SetString("tools", tools)
 	}
@@ -137,12 +133,12 @@ func (t *Template) variables(in Input) (*jinja.Dict, error) {
 // found under both names that templates use.
 func messageValue(m Message, i int) (jinja.Value, error) {
 	d := jinja.NewDict()
-	if m.raw == nil {
+	if m.simple() {
 		d.SetString("role", roleValue(m.Role, i))
 		d.SetString("content", jinja.Foreign(m.Content, i))
 		return d, nil
 	}
-	v, err := jinja.FromJSON(m.raw, i)
+	v, err := jinja.FromJSON(m.Raw(), i)
 	if err != nil {
 		return nil, err
 	}
