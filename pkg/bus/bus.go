@@ -2,9 +2,12 @@ package bus
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
+	"sync"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -17,6 +20,11 @@ type Bus struct {
 	log  *slog.Logger
 	conn *nats.Conn
 	js   jetstream.JetStream
+
+	// id tells this connection from every other.
+	id string
+	// running holds the jobs that handlers of this connection work at.
+	running sync.Map
 
 	jobs     jetstream.Stream
 	leases   jetstream.KeyValue
@@ -38,7 +46,7 @@ func Connect(ctx context.Context, cfg Config, log *slog.Logger) (*Bus, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS at %s: %w; is the server running? (`descant up` starts one, `descant doctor` checks)", cfg.URL, err)
 	}
-	b := &Bus{cfg: cfg, log: log, conn: conn}
+	b := &Bus{cfg: cfg, log: log, conn: conn, id: cfg.Name + "-" + strings.ToLower(rand.Text()[:8])}
 	if err := b.open(ctx); err != nil {
 		conn.Close()
 		return nil, err

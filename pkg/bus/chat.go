@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -35,10 +34,10 @@ type ChatHandler func(ctx context.Context, req *pb.ChatRequest, send func(*pb.Ch
 // nil, is called when the subscription stands. Requests in protobuf get
 // protobuf back, all others JSON.
 func (b *Bus) ServeChat(ctx context.Context, subject, queue string, handle ChatHandler, ready func()) error {
-	var wg sync.WaitGroup
-	defer wg.Wait()
+	var running crew
+	defer running.wait()
 	sub, err := b.conn.QueueSubscribe(subject, queue, func(msg *nats.Msg) {
-		wg.Go(func() { b.chat(working(ctx), msg, handle) })
+		running.run(func() { b.chat(working(ctx), msg, handle) })
 	})
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", subject, err)

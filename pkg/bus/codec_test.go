@@ -32,7 +32,7 @@ func TestJSON(t *testing.T) {
 			Service: "s", Values: map[string]float64{"b": math.NaN(), "a": 1, "c": math.Inf(-1)},
 		},
 		`{"id":"j","spec":{"lr":0.0002,"nested":{"b":[1,"x"]},"r":8},"epoch":0,"attempts":0}`: &pb.JobView{Id: "j", Spec: spec},
-		`{"stage":"train","payload":"AQI=","deliveries":3}`:                                  &pb.DeadLetter{Stage: "train", Payload: []byte{1, 2}, Deliveries: 3},
+		`{"stage":"train","payload":"AQI=","deliveries":3}`:                                   &pb.DeadLetter{Stage: "train", Payload: []byte{1, 2}, Deliveries: 3},
 		`{}`: &pb.ListAdaptersRequest{},
 	} {
 		got, err := bus.ToJSON(m)

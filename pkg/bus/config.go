@@ -27,7 +27,8 @@ type Config struct {
 	// Replicas of every stream and bucket: 1, 3 or 5. Defaults to 1.
 	Replicas int `yaml:"replicas" help:"replicas of every stream (1, 3 or 5)"`
 	// AckWait is how long a worker may be silent before its work goes to
-	// another. Defaults to 45s.
+	// another: longer than the longest micro-batch, and the same in every
+	// process. Defaults to 60s.
 	AckWait time.Duration `yaml:"ack_wait" help:"silence after which a worker's job goes to another"`
 	// Retention is how long an idle job, its events and dead letters are kept;
 	// 0 keeps them for ever. Defaults to 2160h (90 days).
@@ -42,7 +43,7 @@ func Defaults() Config {
 		URL:       "nats://127.0.0.1:4222",
 		Name:      "descant",
 		Replicas:  1,
-		AckWait:   45 * time.Second,
+		AckWait:   60 * time.Second,
 		Retention: 90 * 24 * time.Hour,
 		Timeout:   5 * time.Second,
 	}

@@ -22,8 +22,8 @@ type Options struct {
 	// Attempts is how often a plain error is retried before the message becomes
 	// a dead letter. Defaults to 3.
 	Attempts int
-	// Worker names who handles, for leases and dead letters. Defaults to the
-	// client's name.
+	// Worker names who handles, for leases and dead letters; no two processes
+	// may share a name. Defaults to one made up at Connect.
 	Worker string
 	// GaveUp is told before a message becomes a dead letter; an error defers
 	// that to a further attempt. Defaults to nothing.
@@ -38,7 +38,7 @@ func (o Options) withDefaults(b *Bus) Options {
 		o.Attempts = 3
 	}
 	if o.Worker == "" {
-		o.Worker = b.cfg.Name
+		o.Worker = b.id
 	}
 	return o
 }

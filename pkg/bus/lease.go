@@ -41,9 +41,18 @@ func (l *Lease) again(ctx context.Context) (uint64, error) {
 	return l.bucket.Update(ctx, l.key, []byte(l.owner), held.Revision)
 }
 
-// Renew keeps the lease for another AckWait; [ErrStale] if it is lost.
+// Renew keeps the lease for another AckWait. One that has expired is taken
+// again if nobody else has; else [ErrStale].
 func (l *Lease) Renew(ctx context.Context) error {
 	rev, err := l.bucket.Update(ctx, l.key, []byte(l.owner), l.rev)
+	if errors.Is(err, ErrStale) {
+		if _, there := l.bucket.Get(ctx, l.key); errors.Is(there, ErrNotFound) {
+			again, created := l.bucket.Create(ctx, l.key, []byte(l.owner))
+			if created == nil {
+				rev, err = again, nil
+			}
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("renew lease %s: %w", l.key, err)
 	}

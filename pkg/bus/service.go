@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
@@ -89,15 +88,15 @@ func (b *Bus) Serve(ctx context.Context, service Service) error {
 	if err != nil {
 		return fmt.Errorf("micro service %s: %w", service.Name, err)
 	}
-	var wg sync.WaitGroup
-	defer wg.Wait()
+	var running crew
+	defer running.wait()
 	defer svc.Stop() //nolint:errcheck // a closed connection has no services
 	for _, m := range service.Methods {
 		name := m.subject[strings.LastIndex(m.subject, ".")+1:]
 		handler := micro.HandlerFunc(func(req micro.Request) {
 			// A handler of its own for each request: one that waits must not
 			// hold up the others.
-			wg.Go(func() { b.answer(working(ctx), m, req) })
+			running.run(func() { b.answer(working(ctx), m, req) })
 		})
 		if err := svc.AddEndpoint(name, handler, micro.WithEndpointSubject(m.subject)); err != nil {
 			return fmt.Errorf("micro service %s, subject %s: %w", service.Name, m.subject, err)

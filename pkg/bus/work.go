@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -89,6 +90,12 @@ func (b *Bus) task(take context.Context, opts Options, d *delivery, handle func(
 		return Discard(err)
 	}
 	d.job = work.GetJob()
+	// The lease would not stop this worker from taking its own job twice, when a
+	// handler here was silent for so long that the message came again.
+	if _, busy := b.running.LoadOrStore(d.job, true); busy {
+		return Retry(errors.New("this worker is still at the job"), max(b.cfg.AckWait/4, time.Second))
+	}
+	defer b.running.Delete(d.job)
 	ctx := working(take)
 	lease, err := b.Acquire(ctx, JobLease(work.GetJob()), opts.Worker)
 	if err != nil {

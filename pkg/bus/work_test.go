@@ -175,7 +175,8 @@ func release(t *testing.T, b *bus.Bus) {
 // another and learns it from its next event.
 func silentWorker(t *testing.T) {
 	// A server of its own: AckWait is also how long leases live in the bucket.
-	b := connect(t, servertest.StartNATS(t).URL, shortWait)
+	url := servertest.StartNATS(t).URL
+	b, other := connect(t, url, shortWait), connect(t, url, shortWait)
 	lost := make(chan error, 1)
 	silent, resumed := make(chan struct{}), make(chan struct{})
 	background(t, func(ctx context.Context) error {
@@ -188,7 +189,11 @@ func silentWorker(t *testing.T) {
 				return err
 			}
 			close(silent)
-			<-resumed // says nothing for longer than AckWait
+			select { // says nothing for longer than AckWait
+			case <-resumed:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 			err = b.Emit(ctx, rec, &pb.Event{Type: bus.EventStep})
 			lost <- err
 			return err
@@ -197,14 +202,14 @@ func silentWorker(t *testing.T) {
 	create(t, b, &pb.Job{Id: "silent-1", State: "queued"}, bus.Change{Stage: "silent"})
 	receive(t, silent)
 	background(t, func(ctx context.Context) error {
-		return b.Work(ctx, "silent", bus.Options{Worker: "lively"}, func(ctx context.Context, task *bus.Task) error {
+		return other.Work(ctx, "silent", bus.Options{Worker: "lively"}, func(ctx context.Context, task *bus.Task) error {
 			rec, err := task.Record(ctx)
 			if err != nil {
 				return err
 			}
 			job := bus.Clone(rec.Job)
 			job.Worker = "lively"
-			if _, err := b.Advance(ctx, rec, job, bus.Change{}); err != nil {
+			if _, err := other.Advance(ctx, rec, job, bus.Change{}); err != nil {
 				return err
 			}
 			close(resumed)
