@@ -55,6 +55,7 @@ var shared = []string{"golang.org/x/sys", "golang.org/x/sync", "golang.org/x/tex
 // testOnly modules are for tests, and for the programs under scripts/, which no service imports.
 var testOnly = []string{"go.uber.org/goleak", "golang.org/x/mod"}
 
+// importUse is one import. Packages whose name ends in test (hubtest, servertest) count as tests.
 type importUse struct {
 	file, pkg, path string
 	test            bool
@@ -186,7 +187,7 @@ func imports(t *testing.T) (uses []importUse) {
 				return err
 			}
 			uses = append(uses, importUse{file: file, pkg: filepath.ToSlash(filepath.Dir(file)), path: importPath,
-				test: strings.HasSuffix(file, "_test.go")})
+				test: strings.HasSuffix(file, "_test.go") || strings.HasSuffix(filepath.Dir(file), "test")})
 		}
 		return nil
 	})
