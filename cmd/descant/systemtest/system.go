@@ -62,11 +62,9 @@ func OneProcess(t testing.TB) *System {
 	s.StartService = func(t testing.TB, _ string, env ...string) *Process {
 		t.Helper()
 		http := FreeAddress(t)
-		env = append(append(common(s.Base, filepath.Join(dir, "work")), "DESCANT_HTTP_ADDR="+http), env...)
-		p := Start(t, Command{
-			Name: "descant up", Args: []string{"up", "--dir", dir, "--nats-addr", nats, "--s3-addr", s3},
-			Env: env, Ready: "http://" + http + "/readyz",
-		})
+		env = append(append(common(s.Base, filepath.Join(dir, "work")), "DESCANT_HTTP_ADDR="+http,
+			"DESCANT_EMBEDDED_DIR="+dir, "DESCANT_EMBEDDED_NATS_ADDR="+nats, "DESCANT_EMBEDDED_S3_ADDR="+s3), env...)
+		p := Start(t, Command{Name: "descant up", Args: []string{"up"}, Env: env, Ready: "http://" + http + "/readyz"})
 		for _, role := range Roles {
 			s.Services[role] = p
 		}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"descant/pkg/bus"
+	"descant/pkg/pb"
+)
+
+func (a *app) adaptersCommand() *cobra.Command {
+	list := a.command(&cobra.Command{
+		Use: "list", Short: "List published adapters",
+		Example: "  descant adapters list --json",
+	}, "bus", func(ctx context.Context, _ []string) error {
+		return a.withBus(ctx, a.listAdapters)
+	})
+	show := a.command(&cobra.Command{
+		Use: "show REF", Short: "Show a version of an adapter and where it came from", Args: exactArgs(1),
+		Example: "  descant adapters show my-adapter\n  descant adapters show my-adapter@3 --json",
+	}, "bus", func(ctx context.Context, args []string) error {
+		return a.withBus(ctx, func(ctx context.Context, b *bus.Bus) error { return a.showAdapter(ctx, b, args[0]) })
+	})
+	return group("adapters", "List and show published adapters", "  descant adapters list\n  descant adapters show my-adapter@prod", list, show)
+}
+
+func (a *app) listAdapters(ctx context.Context, b *bus.Bus) error {
+	var reply pb.ListAdaptersResponse
+	if err := b.Call(ctx, "adapters.list", &pb.ListAdaptersRequest{}, &reply); err != nil {
+		return gatewayError(err)
+	}
+	all, err := rawList(reply.GetAdapters())
+	if err != nil {
+		return err
+	}
+	return a.print(all, func() {
+		var rows [][]string
+		for _, e := range reply.GetAdapters() {
+			if len(e.GetVersions()) == 0 {
+				continue
+			}
+			last := e.GetVersions()[len(e.GetVersions())-1]
+			var aliases []string
+			for _, alias := range slices.Sorted(maps.Keys(e.GetAliases())) {
+				aliases = append(aliases, fmt.Sprintf("%s=%d", alias, e.GetAliases()[alias]))
+			}
+			rows = append(rows, []string{e.GetName(), fmt.Sprint(last.GetVersion()), last.GetBase(), bytesText(last.GetSize()),
+				strings.Join(aliases, " "), ago(last.GetPublishedAt().AsTime())})
+		}
+		a.table([]string{"NAME", "VERSION", "BASE", "SIZE", "ALIASES", "AGE"}, rows)
+	})
+}
+
+func (a *app) showAdapter(ctx context.Context, b *bus.Bus, ref string) error {
+	var reply pb.GetAdapterResponse
+	if err := b.Call(ctx, "adapters.get", &pb.GetAdapterRequest{Ref: ref}, &reply); err != nil {
+		return gatewayError(err)
+	}
+	text, err := raw(&reply)
+	if err != nil {
+		return err
+	}
+	return a.print(text, func() {
+		m := reply.GetManifest()
+		lines := [][2]string{
+			{"name", fmt.Sprintf("%s@%d", reply.GetName(), reply.GetVersion().GetVersion())},
+			{"digest", reply.GetVersion().GetDigest()},
+			{"base", m.GetBase()}, {"base digest", m.GetBaseDigest()},
+			{"dataset", m.GetDatasetDigest()}, {"job", m.GetJob()},
+			{"made", ago(m.GetCreatedAt().AsTime()) + " ago by " + m.GetTrainer()},
+		}
+		for _, name := range slices.Sorted(maps.Keys(m.GetMetrics())) {
+			lines = append(lines, [2]string{name, fmt.Sprintf("%.6g", m.GetMetrics()[name])})
+		}
+		for _, f := range m.GetFiles() {
+			lines = append(lines, [2]string{"file", fmt.Sprintf("%s (%s)", f.GetName(), bytesText(f.GetSize()))})
+		}
+		if spec, err := json.Marshal(m.GetSpec().AsMap()["training"]); err == nil && m.GetSpec() != nil {
+			lines = append(lines, [2]string{"training", string(spec)})
+		}
+		for _, l := range lines {
+			if l[1] != "" {
+				fmt.Fprintf(a.out, "%-14s %s\n", l[0], l[1])
+			}
+		}
+	})
+}

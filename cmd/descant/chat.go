@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"descant/pkg/bus"
+	"descant/pkg/lifecycle"
+	"descant/pkg/pb"
+)
+
+// silence is how long a worker may say nothing before we give up: a first answer waits for compilers.
+const silence = 10 * time.Minute
+
+// chatOptions are the flags of `descant chat`.
+type chatOptions struct {
+	model, adapterDir, prompt, system string
+	maxTokens                         uint32
+	temperature, topP                 float64
+	seed                              int64
+	set                               func(flag string) bool // whether a flag was given
+}
+
+func (a *app) chatCommand() *cobra.Command {
+	var o chatOptions
+	cmd := a.command(&cobra.Command{
+		Use: "chat", Short: "Talk to a model, with or without an adapter",
+		Long: `Talk to a model, with or without an adapter from a folder: ours, or one that PEFT saved. With --prompt it
+answers once; without, a conversation begins. The services run in this process.`,
+		Example: `  descant chat --adapter-dir out/ --prompt "请用三点总结这段话：…"
+  descant chat --model builtin:tiny
+  descant chat --model Qwen/Qwen2.5-0.5B-Instruct --adapter_dir out/ --prompt "Hello" --temperature 0`,
+	}, "device log hub inference", func(ctx context.Context, _ []string) error { return a.chat(ctx, o) })
+	f := cmd.Flags()
+	f.StringVar(&o.model, "model", "", "base model (default: the one that the adapter names, else "+defaultModel+")")
+	f.StringVar(&o.adapterDir, "adapter-dir", "", "folder with adapter_config.json and adapter_model.safetensors")
+	f.StringVar(&o.prompt, "prompt", "", "answer this and leave")
+	f.StringVar(&o.system, "system", "", "system message")
+	f.Uint32Var(&o.maxTokens, "max-tokens", 0, "longest answer in tokens (default: inference.max_tokens)")
+	f.Float64Var(&o.temperature, "temperature", 0, "sampling temperature; 0 always takes the likeliest token (default: the model's)")
+	f.Float64Var(&o.topP, "top-p", 0, "nucleus sampling (default: the model's)")
+	f.Int64Var(&o.seed, "seed", 0, "seed of the sampling (default: drawn)")
+	o.set = func(flag string) bool { return cmd.Flags().Changed(flag) }
+	return cmd
+}
+
+// chat finds the model, starts a worker for it, and answers.
+func (a *app) chat(ctx context.Context, o chatOptions) error {
+	ctx, hurry, release := lifecycle.Signals(ctx)
+	defer release()
+	adapter, named, err := adapterFolder(o.adapterDir)
+	if err != nil {
+		return err
+	}
+	model, snapshot, err := a.base(ctx, firstOf(o.model, named, defaultModel))
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "descant-chat-*")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // a private folder in the system's own temporary one
+	settings := a.cfg
+	a.cfg.Inference.Model = model
+	defer func() { a.cfg = settings }()
+	s, err := a.startPrivate(ctx, dir)
+	if err != nil {
+		return err
+	}
+	t := &talk{app: a, bus: s.bus, options: o, base: model}
+	if adapter != "" {
+		t.model, err = publishFolder(ctx, s, adapter, filepath.Join(dir, "publish"), &pb.AdapterManifest{
+			Name: "adapter", Base: model, BaseDigest: snapshot.Digest, CreatedAt: bus.Timestamp(time.Now())})
+		if err != nil {
+			return joinClose(err, s)
+		}
+	}
+	services, err := s.services(kindInference)
+	if err != nil {
+		return joinClose(err, s)
+	}
+	services = append(services, lifecycle.Service{Name: "command", Run: func(ctx context.Context) error {
+		select {
+		case <-s.inference.Ready():
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		return t.run(ctx)
+	}})
+	err = explainService(s.serve(ctx, hurry, services))
+	if err == nil && errors.Is(context.Cause(ctx), lifecycle.ErrStopping) {
+		err = interrupted("interrupted")
+	}
+	return joinClose(err, s)
+}
+
+// adapterFolder checks an adapter's folder and returns its absolute path and the base that it names.
+func adapterFolder(dir string) (path, base string, err error) {
+	if dir == "" {
+		return "", "", nil
+	}
+	if path, err = filepath.Abs(dir); err != nil {
+		return "", "", err
+	}
+	text, err := os.ReadFile(filepath.Join(path, "adapter_config.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		if _, statErr := os.Stat(filepath.Join(path, "config.json")); statErr == nil {
+			return "", "", fmt.Errorf("%s is a whole model, not an adapter: use --model %s", dir, dir)
+		}
+		return "", "", fmt.Errorf("%s has no adapter_config.json: name the folder that `descant train --output-dir` or PEFT wrote", dir)
+	}
+	if err != nil {
+		return "", "", err
+	}
+	var config struct {
+		Base string `json:"base_model_name_or_path"`
+	}
+	if err := json.Unmarshal(text, &config); err != nil {
+		return "", "", fmt.Errorf("%s: %w", filepath.Join(path, "adapter_config.json"), err)
+	}
+	return path, config.Base, nil
+}
+
+// publishFolder publishes the two files of an adapter into a private system, where the worker finds them
+// as it finds any other, and returns the reference.
+func publishFolder(ctx context.Context, s *system, from, temporary string, manifest *pb.AdapterManifest) (string, error) {
+	if err := os.MkdirAll(temporary, 0o755); err != nil {
+		return "", err
+	}
+	for _, name := range []string{"adapter_config.json", "adapter_model.safetensors"} {
+		if err := copyFile(filepath.Join(from, name), filepath.Join(temporary, name)); err != nil {
+			return "", fmt.Errorf("adapter: %w", err)
+		}
+	}
+	found, err := s.registry.Publish(ctx, temporary, manifest)
+	if err != nil {
+		return "", err
+	}
+	return found.Pinned(), nil
+}
+
+func copyFile(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}

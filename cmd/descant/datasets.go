@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"descant/pkg/job"
+	"descant/pkg/registry"
+)
+
+func (a *app) datasetsCommand() *cobra.Command {
+	var name string
+	push := a.command(&cobra.Command{
+		Use: "push FILE", Short: "Check a file of rows and store it for jobs", Args: exactArgs(1),
+		Long: `Check a file of rows (JSON Lines or a JSON array; instruction/input/output or messages) and store it in
+the object store under its digest. The name stands for it until the next push.`,
+		Example: "  descant datasets push rows.jsonl\n  descant datasets push rows.jsonl --name support",
+	}, "bus blob embedded", func(ctx context.Context, args []string) error {
+		path, err := filepath.Abs(args[0])
+		if err != nil {
+			return err
+		}
+		return a.withSystem(ctx, func(ctx context.Context, s *system) error {
+			set, err := pushFile(ctx, s, firstOf(name, datasetName(path)), path)
+			if err != nil {
+				return err
+			}
+			return a.print(set, func() {
+				fmt.Fprintf(a.out, "%s: %d rows, %s, %s\n", set.Name, set.Rows, bytesText(set.Size), set.Digest)
+				fmt.Fprintf(a.err, "use it: descant finetune --dataset %s\n", set.Name)
+			})
+		})
+	})
+	push.Flags().StringVar(&name, "name", "", "name of the dataset (default: from the file's name)")
+
+	list := a.command(&cobra.Command{
+		Use: "list", Short: "List pushed datasets", Example: "  descant datasets list --json",
+	}, "bus blob embedded", func(ctx context.Context, _ []string) error {
+		return a.withSystem(ctx, func(ctx context.Context, s *system) error {
+			sets, err := s.registry.Datasets(ctx)
+			if err != nil {
+				return err
+			}
+			if sets == nil {
+				sets = []registry.Dataset{}
+			}
+			return a.print(sets, func() {
+				var rows [][]string
+				for _, d := range sets {
+					rows = append(rows, []string{d.Name, fmt.Sprint(d.Rows), bytesText(d.Size), d.File, ago(d.PushedAt), d.Digest})
+				}
+				a.table([]string{"NAME", "ROWS", "SIZE", "FILE", "AGE", "DIGEST"}, rows)
+			})
+		})
+	})
+
+	validate := a.command(&cobra.Command{
+		Use: "validate FILE", Short: "Check a file of rows here; every problem with its line", Args: exactArgs(1),
+		Example: "  descant datasets validate rows.jsonl",
+	}, "", func(_ context.Context, args []string) error {
+		report, err := checkRows(args[0])
+		if err != nil {
+			return err
+		}
+		return a.print(report, func() { fmt.Fprintf(a.out, "%s: %d rows can be trained\n", args[0], report.Rows) })
+	})
+	return group("datasets", "Push, list and check datasets", "  descant datasets push rows.jsonl\n  descant datasets list", push, list, validate)
+}
+
+// withSystem runs a command that needs the bus and the object store.
+func (a *app) withSystem(ctx context.Context, do func(context.Context, *system) error) error {
+	s, err := a.client(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(ctx, s), s.close())
+}
+
+// pushFile checks a file and stores it under a name.
+func pushFile(ctx context.Context, s *system, name, path string) (registry.Dataset, error) {
+	if p := job.NameProblem("name", name); p != nil {
+		return registry.Dataset{}, job.UserError(job.CodeBadRequest, "the dataset cannot be pushed", "", *p)
+	}
+	report, err := checkRows(path)
+	if err != nil {
+		return registry.Dataset{}, err
+	}
+	return s.registry.PushDataset(ctx, name, path, filepath.Base(path), report.Rows, time.Now())
+}
