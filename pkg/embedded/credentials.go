@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+
+	"descant/pkg/lifecycle"
 )
 
 // keyPair is the account of the embedded S3 server.
@@ -45,4 +48,15 @@ func newCredentials(path string) (keyPair, error) {
 		return keyPair{}, fmt.Errorf("embedded S3 server: %w", err)
 	}
 	return keys, nil
+}
+
+// Credentials returns the keys of the S3 account in a data folder, for commands on the same machine that
+// talk to a running system; fs.ErrNotExist if none ever ran there.
+func Credentials(dir string) (access string, secret lifecycle.Secret, err error) {
+	path := filepath.Join(dir, "s3-credentials.json")
+	if _, err := os.Stat(path); err != nil {
+		return "", lifecycle.Secret{}, err
+	}
+	keys, err := credentials(path)
+	return keys.AccessKey, lifecycle.NewSecret(keys.SecretKey), err
 }
