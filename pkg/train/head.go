@@ -9,24 +9,30 @@ import (
 )
 
 // headElements bounds the logits that exist at one time: the places that are trained go through the head in
-// chunks of rows. 20 million are 80 MB, and 128 rows of a vocabulary of 152 thousand.
+// chunks of rows. 20 million are 80 MB: 128 rows of a vocabulary of 152 thousand.
 const headElements = 20 << 20
 
-// headRows is the number of rows of a full chunk.
+// headRows is the number of rows of the largest chunk: 32 times a power of two, at most 4096.
 func headRows(vocab int) int {
-	return max(32, headElements/vocab/32*32)
+	rows := 32
+	for rows < 4096 && 2*rows*vocab <= headElements {
+		rows *= 2
+	}
+	return rows
 }
 
-// chunks splits n rows into chunks of few different sizes: full ones, and for the rest the smallest of 1/1, 1/2
-// and 1/4 of that which holds it.
-func chunks(n, full int) []int {
+// chunks splits n rows into chunks of few different sizes, each of which compiles once: largest is halved as
+// often as that saves at least an eighth of the rows, but at most four times.
+func chunks(n, largest int) []int {
 	var sizes []int
-	for ; n > 0; n -= sizes[len(sizes)-1] {
-		size := full
-		for half := 0; half < 2 && size%64 == 0 && size/2 >= n; half++ {
+	smallest := max(32, largest/16)
+	for n > 0 {
+		size := largest
+		for size > smallest && n < size*7/8 {
 			size /= 2
 		}
 		sizes = append(sizes, size)
+		n -= size
 	}
 	return sizes
 }
