@@ -97,7 +97,7 @@ func (c *Config) settle() error {
 	if c.Grace <= 0 {
 		return errors.New("configuration: grace must be positive, for example 50s")
 	}
-	return errors.Join(c.Bus.Validate(), c.Blob.Validate())
+	return nil
 }
 
 // workerName names a worker of one kind: letters, digits, - and _, as it becomes a part of subjects.
