@@ -19,7 +19,9 @@
 //
 //	y = x·W + ((x·A) where mask) · B      A: [in, columns]   B: [columns, out], B already times alpha/r
 //
-// A row without an adapter has an empty mask: it gets exactly the base. Rows of different adapters share a batch.
+// A row without an adapter has an empty mask: it gets exactly the base. Rows of different adapters share a batch. No
+// row's arithmetic touches another row's numbers; which kernel computes it (one row's, the batch's, a chunk's) moves
+// logits by rounding only, about 1e-6.
 //
 // # Memory
 //

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"descant/pkg/device"
-	"descant/pkg/model"
 )
 
 // parityDir is the folder of reference cases.
@@ -18,30 +17,6 @@ func parityDir() string {
 		return dir
 	}
 	return filepath.Join("..", "..", "testdata", "parity")
-}
-
-// parityCases lists the cases of a supported family.
-func parityCases(t *testing.T) []string {
-	t.Helper()
-	found, err := filepath.Glob(filepath.Join(parityDir(), "*", "generate.json"))
-	if err != nil || len(found) == 0 {
-		t.Fatalf("no cases under %s: set DESCANT_PARITY_DIR, or make testdata/parity with scripts/parity (%v)", parityDir(), err)
-	}
-	var cases []string
-	for _, file := range found {
-		if dir := filepath.Dir(file); supported(t, dir) {
-			cases = append(cases, dir)
-		}
-	}
-	return cases
-}
-
-func supported(t *testing.T, dir string) bool {
-	_, err := model.ReadConfig(filepath.Join(dir, "base"))
-	if err != nil {
-		t.Errorf("%s: %v", dir, err)
-	}
-	return err == nil
 }
 
 // readJSON reads a file of a case.
@@ -115,43 +90,6 @@ type generateCase struct {
 		Penalty float64
 		IDs     []int32
 	} `json:"repetition_penalty"`
-}
-
-// TestParityGenerate decodes greedily with a cache, with and without the adapter, one request after the other.
-func TestParityGenerate(t *testing.T) {
-	for _, kind := range []string{device.XLA, device.Go} {
-		for _, dir := range parityCases(t) {
-			t.Run(kind+"/"+filepath.Base(dir), func(t *testing.T) {
-				t.Parallel()
-				var c generateCase
-				readJSON(t, &c, dir, "generate.json")
-				// One row keeps the programs few; the batch has its own test.
-				e := start(t, kind, filepath.Join(dir, "base"), Options{MaxRows: 1, MaxContext: 64, Slots: 1, MaxRank: 16})
-				if err := e.LoadAdapter(t.Context(), "a", filepath.Join(dir, "adapter")); err != nil {
-					t.Fatal(err)
-				}
-				for _, p := range c.Prompts {
-					req := Request{Prompt: p.Prompt, MaxTokens: c.NewTokens}
-					if got := collect(t, e, req); !slices.Equal(got, p.Base.IDs) {
-						t.Errorf("base: %v, want %v", got, p.Base.IDs)
-					}
-					req.Adapter = "a"
-					if got := collect(t, e, req); !slices.Equal(got, p.Adapter.IDs) {
-						t.Errorf("adapter: %v, want %v", got, p.Adapter.IDs)
-					}
-				}
-				req := Request{Prompt: c.Stop.Prompt, MaxTokens: c.NewTokens, StopIDs: []int32{1 << 20, c.Stop.EOS}}
-				if got := collect(t, e, req); !slices.Equal(got, c.Stop.IDs) {
-					t.Errorf("stop: %v, want %v", got, c.Stop.IDs)
-				}
-				req = Request{Prompt: c.RepetitionPenalty.Prompt, MaxTokens: c.NewTokens,
-					Sampling: Sampling{RepetitionPenalty: c.RepetitionPenalty.Penalty}}
-				if got := collect(t, e, req); !slices.Equal(got, c.RepetitionPenalty.IDs) {
-					t.Errorf("repetition penalty: %v, want %v", got, c.RepetitionPenalty.IDs)
-				}
-			})
-		}
-	}
 }
 
 func TestParitySampling(t *testing.T) {

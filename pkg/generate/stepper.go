@@ -22,6 +22,8 @@ type stepper struct {
 	// chunk where the graphs write the cache.
 	contexts []int
 	slack    int
+	// inTurn is the largest number of rows that decode one after the other instead of as one batch.
+	inTurn   int
 	cache    *cache
 	adapters *adapterMemory
 	programs *programs
@@ -44,7 +46,9 @@ func newStepper(backend compute.Backend, base *model.Model, opts Options) (*step
 		contexts: contexts(opts.MaxContext), inputs: map[batchShape]*stepInputs{},
 	}
 	inPlace := backend.HasSharedBuffers()
-	if !inPlace {
+	if inPlace { // the device is a CPU
+		s.inTurn = 3
+	} else {
 		s.slack = chunks()[len(chunks())-1]
 	}
 	if err := s.prepare(inPlace); err != nil {
