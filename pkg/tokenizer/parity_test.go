@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 
 	"descant/pkg/chat"
@@ -17,6 +18,18 @@ func folder(env, own string) string {
 		return dir
 	}
 	return filepath.Join("..", "..", "testdata", own)
+}
+
+// shared loads the tokenizer of DESCANT_QWEN_DIR once for all tests.
+var shared = sync.OnceValues(func() (*Tokenizer, error) { return Load(folder("DESCANT_QWEN_DIR", "qwen")) })
+
+func qwen(t testing.TB) *Tokenizer {
+	t.Helper()
+	tok, err := shared()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tok
 }
 
 func load(t testing.TB, dir string) *Tokenizer {
@@ -56,7 +69,7 @@ func rows[T any](t testing.TB, path string) []T {
 func TestParityTokenIDs(t *testing.T) {
 	t.Parallel()
 	dir := folder("DESCANT_QWEN_DIR", "qwen")
-	tok := load(t, dir)
+	tok := qwen(t)
 	type row struct {
 		Text  string
 		IDs   []int32
@@ -83,7 +96,7 @@ func TestParityTokenIDs(t *testing.T) {
 func TestParityChat(t *testing.T) {
 	t.Parallel()
 	dir := folder("DESCANT_QWEN_DIR", "qwen")
-	tok := load(t, dir)
+	tok := qwen(t)
 	type row struct {
 		Kind     string
 		Messages []chat.Message
@@ -135,7 +148,7 @@ func TestParityTokenize(t *testing.T) {
 				Skip          string  `json:"decoded_skip_special"`
 				AsText        []int32 `json:"ids_specials_as_text"`
 			}
-			Chat []struct {
+			Chat struct {
 				Messages []chat.Message
 				Rendered string
 				IDs      []int32
@@ -162,11 +175,10 @@ func TestParityTokenize(t *testing.T) {
 				t.Errorf("%s: Decode without specials = %q, want %q", path, got, c.Skip)
 			}
 		}
-		for _, c := range file.Chat {
-			got, err := tok.EncodeInput(nil, chat.Input{Messages: c.Messages})
-			if err != nil || got.Text != c.Rendered || !slices.Equal(got.IDs, c.IDs) {
-				t.Errorf("%s: chat %q: %v, %+v, want %q %v", path, c.Messages, err, got, c.Rendered, c.IDs)
-			}
+		c := file.Chat
+		got, err := tok.EncodeInput(nil, chat.Input{Messages: c.Messages})
+		if err != nil || got.Text != c.Rendered || !slices.Equal(got.IDs, c.IDs) {
+			t.Errorf("%s: chat %q: %v, %+v, want %q %v", path, c.Messages, err, got, c.Rendered, c.IDs)
 		}
 	}
 }

@@ -88,12 +88,14 @@ func fromJSON(data []byte) (*Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if t.full, err = tokenizers.FromBytes(full); err != nil {
-		return nil, err
-	}
-	if t.plain, err = tokenizers.FromBytes(plain); err != nil {
+	var errFull, errPlain error
+	var wg sync.WaitGroup
+	wg.Go(func() { t.full, errFull = tokenizers.FromBytes(full) })
+	wg.Go(func() { t.plain, errPlain = tokenizers.FromBytes(plain) })
+	wg.Wait()
+	if err := errors.Join(errFull, errPlain); err != nil {
 		t.Close()
-		return nil, fmt.Errorf("without its added tokens: %w", err)
+		return nil, err
 	}
 	return t, nil
 }
@@ -105,9 +107,12 @@ func twoForms(data []byte) (full, plain []byte, err error) {
 		return nil, nil, err
 	}
 	null := json.RawMessage("null")
-	parts["truncation"], parts["padding"] = null, null
-	if full, err = json.Marshal(parts); err != nil {
-		return nil, nil, err
+	full = data
+	if string(parts["truncation"]) != "null" || string(parts["padding"]) != "null" {
+		parts["truncation"], parts["padding"] = null, null
+		if full, err = json.Marshal(parts); err != nil {
+			return nil, nil, err
+		}
 	}
 	parts["added_tokens"], parts["post_processor"] = json.RawMessage("[]"), null
 	plain, err = json.Marshal(parts)
