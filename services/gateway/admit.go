@@ -66,14 +66,20 @@ func (g *Gateway) admit(ctx context.Context, data []byte) (rec bus.Record, fresh
 		Events: []*pb.Event{{Type: bus.EventState, Message: fmt.Sprintf("received: adapter %s on %s from %s", spec.Name, spec.Model, spec.Dataset)}},
 		Stage:  string(job.StageTokenize),
 	}
-	rec, err = g.deps.Bus.CreateJob(ctx, first, change)
-	switch {
-	case err == nil:
-		g.log.Info("job received", "job", spec.ID(), "name", spec.Name, "model", spec.Model, "dataset", dataset)
-		return rec, true, nil
-	case !errors.Is(err, bus.ErrExists):
+	// Who listens with a plain subscription sees even the events that the stream refuses, so the common
+	// case of a known job is not left to the refusal.
+	rec, err = g.deps.Bus.Job(ctx, spec.ID())
+	if errors.Is(err, bus.ErrNotFound) {
+		rec, err = g.deps.Bus.CreateJob(ctx, first, change)
+		if err == nil {
+			g.log.Info("job received", "job", spec.ID(), "name", spec.Name, "model", spec.Model, "dataset", dataset)
+			return rec, true, nil
+		}
+	}
+	if err != nil && !errors.Is(err, bus.ErrExists) {
 		return rec, false, job.InfrastructureError(job.CodeBus, "store the job", err)
-	case !job.State(rec.Job.GetState()).CanGo(job.StateReceived):
+	}
+	if !job.State(rec.Job.GetState()).CanGo(job.StateReceived) {
 		return rec, false, nil
 	}
 	first.CreatedAt = rec.Job.GetCreatedAt()

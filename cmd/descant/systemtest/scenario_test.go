@@ -69,8 +69,8 @@ func scenario(t *testing.T, system *systemtest.System) {
 // request returns a small job with the given name and changes.
 func (s *run) request(name string, changes map[string]any) map[string]any {
 	request := map[string]any{
-		"model": s.Base, "dataset": "my-rows", "name": name, "max_steps": 3, "max_length": 64,
-		"gradient_accumulation_steps": 2, "learning_rate": 0.02, "save_steps": 0, "r": 4,
+		"model": s.Base, "dataset": "my-rows", "name": name, "max_steps": 3, "max_length": 32,
+		"gradient_accumulation_steps": 1, "learning_rate": 0.02, "save_steps": 0, "r": 4,
 	}
 	for key, value := range changes {
 		request[key] = value
@@ -296,7 +296,7 @@ func natsCLI(t *testing.T, s *run) {
 // long is a job that is still training when somebody wants to do something with it.
 func (s *run) long(t *testing.T, name string, steps int) (id string) {
 	t.Helper()
-	first := s.Publish(t, s.conn, s.request(name, map[string]any{"max_steps": steps, "save_steps": 20, "learning_rate": 0.0001, "logging_steps": 5}))
+	first := s.Publish(t, s.conn, s.request(name, map[string]any{"max_steps": steps, "save_steps": 5, "learning_rate": 0.0001}))
 	return first.GetJob()
 }
 
@@ -331,7 +331,7 @@ func cancelAndAgain(t *testing.T, s *run) {
 }
 
 func pauseAndResume(t *testing.T, s *run) {
-	id := s.long(t, "paused", 120)
+	id := s.long(t, "paused", 20)
 	seen := s.Events(t, id, 0, isStep)
 	s.control(t, id, "pause")
 	seen = s.Events(t, id, after(seen), isCheckpoint)
@@ -353,7 +353,7 @@ func checkGoesOn(t *testing.T, events []*pb.Event) {
 }
 
 func killedWorker(t *testing.T, s *run) {
-	id := s.long(t, "killed", 400)
+	id := s.long(t, "killed", 40)
 	seen := s.Events(t, id, 0, isCheckpoint)
 	s.Services["trainer"].Kill()
 	s.StartService(t, "trainer")
@@ -363,7 +363,7 @@ func killedWorker(t *testing.T, s *run) {
 }
 
 func restart(t *testing.T, s *run) {
-	id := s.long(t, "restarted", 400)
+	id := s.long(t, "restarted", 40)
 	seen := s.Events(t, id, 0, isStep)
 	s.Services["trainer"].Stop(t)
 	s.StartService(t, "trainer")
