@@ -24,8 +24,10 @@ type Attempt struct {
 
 	mu  sync.Mutex
 	rec bus.Record
-	// ended is set when a person has ended the attempt; the record then is the one a person wrote.
-	ended error
+	// ended is set when somebody else has ended the attempt; after a person did, the record is the one
+	// that the person wrote.
+	ended  error
+	cancel context.CancelCauseFunc // ends the attempt's context
 }
 
 // ID returns the job's id.
@@ -48,6 +50,9 @@ func (a *Attempt) Sign() { a.pulse.sign() }
 // events go with it. A state with another stage wakes that stage's workers. ErrLost means that the
 // job has gone to somebody else.
 func (a *Attempt) Move(ctx context.Context, to job.State, message string, edit func(*pb.Job), events ...*pb.Event) error {
+	if err := a.over(); err != nil {
+		return err
+	}
 	from := job.State(a.Job().GetState())
 	if from != to && !from.CanGo(to) {
 		return job.BugError("move job "+a.ID(), fmt.Errorf("from %s to %s is not a transition", from, to))
@@ -105,6 +110,9 @@ func logEvent(level, message string) *pb.Event {
 func (a *Attempt) change(ctx context.Context, change bus.Change, edit func(*pb.Job)) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.ended != nil && a.ended != ErrPaused {
+		return a.ended
+	}
 	changed := bus.Clone(a.rec.Job)
 	changed.Worker = a.runner.Worker
 	if edit != nil {
@@ -143,14 +151,20 @@ func (a *Attempt) adopt(ctx context.Context) error {
 	return a.adoptRecord(now)
 }
 
-// compare looks at a record that was just read; nil means that the job is still ours.
-func (a *Attempt) compare(now bus.Record) error {
+// over returns why the attempt has ended, or nil.
+func (a *Attempt) over() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if now.Revision <= a.rec.Revision { // equal, or read before our own last change
-		return nil
+	return a.ended
+}
+
+// compare looks at a record that was just read and ends the attempt if somebody else wrote it.
+func (a *Attempt) compare(now bus.Record) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if now.Revision > a.rec.Revision { // else equal, or read before our own last change
+		_ = a.adoptRecord(now) // the context tells
 	}
-	return a.adoptRecord(now)
 }
 
 func (a *Attempt) adoptRecord(now bus.Record) error {
@@ -161,6 +175,9 @@ func (a *Attempt) adoptRecord(now bus.Record) error {
 		a.rec, a.ended = now, ErrPaused
 	default:
 		a.ended = ErrLost
+	}
+	if a.cancel != nil {
+		a.cancel(a.ended)
 	}
 	return a.ended
 }

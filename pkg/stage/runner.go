@@ -64,6 +64,9 @@ func (r *Runner) handle(ctx context.Context, task *bus.Task, do func(context.Con
 		return err
 	}
 	running, cancel := context.WithCancelCause(ctx)
+	a.mu.Lock()
+	a.cancel = cancel
+	a.mu.Unlock()
 	var side sync.WaitGroup
 	side.Go(func() { a.pulse.run(running, cancel, task) })
 	side.Go(func() { r.observe(running, cancel, a, task.Stopping) })
@@ -129,10 +132,7 @@ func (r *Runner) observe(ctx context.Context, cancel context.CancelCauseFunc, a 
 		if err != nil {
 			continue // a bus that is away shows up in the work itself
 		}
-		if cause := a.compare(rec); cause != nil {
-			cancel(cause)
-			return
-		}
+		a.compare(rec)
 	}
 }
 

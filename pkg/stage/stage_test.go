@@ -183,6 +183,23 @@ func TestRunner(t *testing.T) {
 		person(t, b, id, job.StateCancelling)
 		waitState(t, b, id, job.StateCancelled)
 	})
+	t.Run("cancel is not lost on a loop that only reports", func(t *testing.T) {
+		running := make(chan struct{})
+		id := start("reporting", func(ctx context.Context, a *stage.Attempt) error {
+			if err := a.Move(ctx, job.StateTraining, "", nil); err != nil {
+				return err
+			}
+			close(running)
+			for ctx.Err() == nil { // its errors tell of the cancel before the record is polled
+				_ = a.Emit(ctx, &pb.Event{Type: bus.EventStep, Step: &pb.Step{Step: 1}})
+				_ = a.Update(ctx, "checkpoint", nil)
+			}
+			return context.Cause(ctx)
+		})
+		<-running
+		person(t, b, id, job.StateCancelling)
+		waitState(t, b, id, job.StateCancelled)
+	})
 	t.Run("pause stores a checkpoint", func(t *testing.T) {
 		running := make(chan struct{})
 		do := wait(running)

@@ -137,7 +137,7 @@ func Launch(t testing.TB, c Command) *Process {
 	t.Cleanup(func() {
 		p.Stop(t)
 		if t.Failed() {
-			t.Logf("output of %s:\n%s", p.name, p.Output())
+			t.Logf("last lines of %s:\n%s", p.name, tail(p.Output(), 60))
 		}
 	})
 	return p
@@ -147,7 +147,7 @@ func Launch(t testing.TB, c Command) *Process {
 // configuration.
 func Environment() []string {
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "DESCANT_CACHE", "DESCANT_XLA_PLUGIN", "XDG_CACHE_HOME", "TMPDIR", "LD_LIBRARY_PATH"} {
+	for _, name := range []string{"PATH", "HOME", "DESCANT_CACHE", "DESCANT_DEVICE", "DESCANT_XLA_PLUGIN", "XDG_CACHE_HOME", "TMPDIR", "LD_LIBRARY_PATH"} {
 		if value, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+value)
 		}
@@ -211,6 +211,12 @@ func (p *Process) Wait(t testing.TB) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.err
+}
+
+// tail returns the last lines of a text.
+func tail(text string, lines int) string {
+	all := strings.Split(strings.TrimSpace(text), "\n")
+	return strings.Join(all[max(len(all)-lines, 0):], "\n")
 }
 
 // Output is what the process has printed so far.
