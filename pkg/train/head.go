@@ -21,14 +21,14 @@ func headRows(vocab int) int {
 	return rows
 }
 
-// chunks splits n rows into chunks of few different sizes, each of which compiles once: largest is halved as
-// often as that saves at least an eighth of the rows, but at most four times.
+// chunks splits n rows into chunks of few different sizes, each of which compiles once: halves, quarters, … of
+// the largest, down to a sixteenth, so that few rows are filled up.
 func chunks(n, largest int) []int {
 	var sizes []int
 	smallest := max(32, largest/16)
 	for n > 0 {
 		size := largest
-		for size > smallest && n < size*7/8 {
+		for size > smallest && (n+smallest-1)/smallest*smallest < size {
 			size /= 2
 		}
 		sizes = append(sizes, size)
