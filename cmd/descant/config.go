@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,15 +44,30 @@ type Config struct {
 
 // HTTPConfig is about the address for health and metrics.
 type HTTPConfig struct {
-	// Addr serves /healthz, /readyz and /metrics. Defaults to none.
-	Addr string `yaml:"addr" help:"address for /healthz, /readyz and /metrics (default: none)"`
+	// Addr serves /healthz, /readyz and /metrics; port 0 takes a free one, which the log names, and off
+	// serves nothing. Defaults to 127.0.0.1:0, as several services of one machine must not collide.
+	Addr string `yaml:"addr" help:"address for /healthz, /readyz and /metrics (port 0: any free one; off: none)"`
+}
+
+// httpOff as an address serves nothing.
+const httpOff = "off"
+
+// validate returns what is wrong with the address.
+func (c HTTPConfig) validate() error {
+	if c.Addr == httpOff {
+		return nil
+	}
+	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
+		return fmt.Errorf("http: addr %q: use host:port such as 127.0.0.1:8080, or off", c.Addr)
+	}
+	return nil
 }
 
 // defaults fits one machine without any configuration.
 func defaults() Config {
 	cfg := Config{
 		Device: device.Auto, Grace: 50 * time.Second,
-		Log: lifecycle.LogDefaults(), Bus: bus.Defaults(), Blob: blob.Defaults(), Hub: hub.Defaults(), Embedded: embedded.Defaults(),
+		Log: lifecycle.LogDefaults(), HTTP: HTTPConfig{Addr: "127.0.0.1:0"}, Bus: bus.Defaults(), Blob: blob.Defaults(), Hub: hub.Defaults(), Embedded: embedded.Defaults(),
 		Gateway: gateway.Defaults(), Tokenizer: tokenizer.Defaults(), Trainer: trainer.Defaults(), Inference: inference.Defaults(),
 	}
 	cfg.Embedded.Dir = filepath.Join(dataHome(), "descant")
@@ -97,7 +113,7 @@ func (c *Config) settle() error {
 	if c.Grace <= 0 {
 		return errors.New("configuration: grace must be positive, for example 50s")
 	}
-	return nil
+	return c.HTTP.validate()
 }
 
 // workerName names a worker of one kind: letters, digits, - and _, as it becomes a part of subjects.

@@ -21,7 +21,7 @@ import (
 // finding is one thing that the doctor looked at.
 type finding struct {
 	Name string `json:"name"`
-	// State is ok, missing (something that works without it) or broken.
+	// State is ok, missing (the rest works without it) or broken.
 	State  string  `json:"state"`
 	Detail string  `json:"detail"`
 	Mend   string  `json:"mend,omitempty"`
@@ -38,11 +38,14 @@ func (a *app) doctorCommand() *cobra.Command {
 	return a.command(&cobra.Command{
 		Use: "doctor", Short: "Say what is installed, what works and how fast, and how to mend the rest",
 		Long: `Say what is installed, what works and how fast, and how to mend the rest. Every compute backend multiplies
-a matrix; the servers of the configuration are asked for an answer. The exit code is 1 if nothing can compute.`,
+a matrix; the servers of the configuration are asked for an answer. The exit code is 1 if something is broken:
+nothing can compute, or a device or a server that the configuration names does not answer. A server that
+nobody named is only reported, since ` + "`descant train` and `descant chat`" + ` bring their own.`,
 		Example: "  descant doctor\n  descant doctor --json --bus-url nats://nats:4222",
 	}, "device bus blob hub", func(ctx context.Context, _ []string) error {
-		findings, computes := a.examine(ctx)
-		err := a.print(map[string]any{"version": buildVersion(), "findings": findings}, func() {
+		findings := a.examine(ctx)
+		broken := brokenOf(findings)
+		err := a.print(map[string]any{"version": buildVersion(), "ok": len(broken) == 0, "findings": findings}, func() {
 			for _, f := range findings {
 				fmt.Fprintf(a.out, "%-8s %-14s %s\n", f.State, f.Name, f.Detail)
 				if f.Mend != "" {
@@ -50,16 +53,33 @@ a matrix; the servers of the configuration are asked for an answer. The exit cod
 				}
 			}
 		})
-		if err == nil && !computes {
-			return fmt.Errorf("no backend can compute; the list says how to mend it")
+		if err == nil && len(broken) > 0 {
+			return &exitError{code: exitFailed, told: true, err: fmt.Errorf("broken: %s; the list says how to mend it", strings.Join(broken, ", "))}
 		}
 		return err
 	})
 }
 
 // examine looks at everything.
-func (a *app) examine(ctx context.Context) (findings []finding, computes bool) {
-	findings = append(findings, machine(), disk(device.CacheDir()), libtokenizers())
+func (a *app) examine(ctx context.Context) []finding {
+	findings := append([]finding{machine(), disk(device.CacheDir()), libtokenizers()}, a.devices()...)
+	return append(findings, a.server(ctx), a.store(ctx), a.models())
+}
+
+// brokenOf names what keeps the product from working.
+func brokenOf(findings []finding) (names []string) {
+	for _, f := range findings {
+		if f.State == stateBroken {
+			names = append(names, f.Name)
+		}
+	}
+	return names
+}
+
+// devices lets every backend compute. One that does not is broken if the configuration chose it, or if
+// none is left.
+func (a *app) devices() (findings []finding) {
+	computes := false
 	for _, kind := range device.Kinds() {
 		if kind == device.Auto {
 			continue
@@ -67,13 +87,40 @@ func (a *app) examine(ctx context.Context) (findings []finding, computes bool) {
 		p := device.Probe(kind)
 		f := finding{Name: "device " + kind, State: stateOK, GFLOPS: p.GFLOPS, Detail: fmt.Sprintf("%s: %.0f GFLOP/s in f32", p.Name, p.GFLOPS)}
 		if !p.OK {
-			f.State, f.Detail = stateMissing, p.Error
-			f.Mend = "`make setup` installs what XLA needs on the CPU; CUDA needs an NVIDIA GPU and its plugin (jax_cuda13_plugin)"
+			f.State, f.Detail, f.Mend = stateMissing, p.Error, mendDevice(kind)
+			if a.cfg.Device == kind {
+				f.State = stateBroken
+			}
 		}
 		computes = computes || p.OK
 		findings = append(findings, f)
 	}
-	return append(findings, a.server(ctx), a.store(ctx), a.models()), computes
+	if !computes {
+		for i := range findings {
+			findings[i].State = stateBroken
+		}
+	}
+	return findings
+}
+
+func mendDevice(kind string) string {
+	switch kind {
+	case device.XLA:
+		return "`make setup` installs the XLA CPU plugin"
+	case device.CUDA:
+		return "it needs an NVIDIA GPU with its driver and a CUDA plugin (pip install jax-cuda13-plugin[with-cuda]); descant works without"
+	}
+	return "report this: the pure-Go backend is part of the program"
+}
+
+// absent is the state of a server that does not answer: broken if the configuration names it.
+func (a *app) absent(key string) string {
+	for _, f := range a.loader.Fields() {
+		if f.Key() == key && f.Source != "default" {
+			return stateBroken
+		}
+	}
+	return stateMissing
 }
 
 func machine() finding {
@@ -126,7 +173,7 @@ func (a *app) server(ctx context.Context) finding {
 		}
 	}
 	if err != nil {
-		return finding{Name: "nats", State: stateMissing, Detail: fmt.Sprintf("%s: %v", at, err),
+		return finding{Name: "nats", State: a.absent("bus.url"), Detail: fmt.Sprintf("%s: %v", at, err),
 			Mend: "start `descant up`, or give the address of a running server with --bus-url; `descant train` and `chat` need none"}
 	}
 	return finding{Name: "nats", State: stateOK, Detail: at + " answers, JetStream is on"}
@@ -141,7 +188,7 @@ func (a *app) store(ctx context.Context) finding {
 		err = s.Ready(ctx)
 	}
 	if err != nil {
-		return finding{Name: "object store", State: stateMissing, Detail: fmt.Sprintf("%s: %v", at, err),
+		return finding{Name: "object store", State: a.absent("blob.endpoint"), Detail: fmt.Sprintf("%s: %v", at, err),
 			Mend: "start `descant up`, or give the address of a running store with --blob-endpoint; `descant train` and `chat` need none"}
 	}
 	return finding{Name: "object store", State: stateOK, Detail: at + " answers, bucket " + a.cfg.Blob.Bucket}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"descant/pkg/bus"
+	"descant/pkg/dataset"
 	"descant/pkg/job"
 	"descant/pkg/lifecycle"
 )
@@ -25,6 +26,8 @@ const (
 type exitError struct {
 	code int
 	err  error
+	// told: the result on stdout says it already, when that is JSON.
+	told bool
 }
 
 func (e *exitError) Error() string { return e.err.Error() }
@@ -35,12 +38,12 @@ func usage(cmd *cobra.Command, err error) error {
 	if errors.As(err, new(*exitError)) {
 		return err
 	}
-	return &exitError{exitUsage, fmt.Errorf("%w\nSee: %s --help", err, cmd.CommandPath())}
+	return &exitError{code: exitUsage, err: fmt.Errorf("%w\nSee: %s --help", err, cmd.CommandPath())}
 }
 
 // interrupted marks the end by a signal, with what was saved and how to go on.
 func interrupted(format string, args ...any) error {
-	return &exitError{exitInterrupted, fmt.Errorf(format, args...)}
+	return &exitError{code: exitInterrupted, err: fmt.Errorf(format, args...)}
 }
 
 // fail tells of an error, once, and returns the exit code.
@@ -58,7 +61,7 @@ func (a *app) fail(err error) int {
 		err = errors.New("interrupted")
 	}
 	fmt.Fprintln(a.err, "descant:", explain(err))
-	if a.json {
+	if a.json && (exit == nil || !exit.told) {
 		// A program reads the same error on stdout; if that is closed, the exit code is all it gets.
 		_ = json.NewEncoder(a.out).Encode(map[string]any{"error": errorValue(err)})
 	}
@@ -78,6 +81,10 @@ func errorValue(err error) any {
 	var classed *job.Error
 	if errors.As(explain(err), &classed) {
 		return classed
+	}
+	var rows *dataset.ValidationError
+	if errors.As(err, &rows) {
+		return map[string]any{"class": job.User, "code": job.CodeBadDataset, "message": err.Error(), "dataset": rows}
 	}
 	return map[string]string{"message": err.Error()}
 }

@@ -27,7 +27,7 @@ pushed first. Ctrl-C stops following; the job goes on.`,
   descant finetune --model Qwen/Qwen2.5-0.5B-Instruct --dataset rows.jsonl --name support --max-steps 200 --detach`,
 	}, "log bus blob embedded", func(ctx context.Context, _ []string) error {
 		if err := flags.load(); err != nil {
-			return &exitError{exitUsage, err}
+			return &exitError{code: exitUsage, err: err}
 		}
 		return a.finetune(ctx, flags, detach)
 	})
@@ -56,7 +56,7 @@ func (a *app) finetune(ctx context.Context, flags *requestFlags, detach bool) er
 func (a *app) finetuneOn(ctx context.Context, s *system, flags *requestFlags, detach bool) error {
 	file, err := localFile(flags.request.Dataset)
 	if err != nil {
-		return fmt.Errorf("dataset: %w", err)
+		return err
 	}
 	if file != "" {
 		set, err := pushFile(ctx, s, datasetName(file), file)
@@ -120,7 +120,7 @@ func (a *app) client(ctx context.Context) (*system, error) {
 	}
 	b, err := bus.Connect(ctx, a.clientBus(), log)
 	if err != nil {
-		return nil, fmt.Errorf("%w\nStart a system with `descant up`, or give the address of a running one with --bus-url", err)
+		return nil, err
 	}
 	return open(ctx, &system{cfg: a.clientConfig(), log: log, bus: b})
 }

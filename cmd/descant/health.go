@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,8 +16,8 @@ func (a *app) healthCommand() *cobra.Command {
 		Use: "health", Short: "Ask a running service whether it is ready (for health checks of containers)",
 		Example: "  descant health --http-addr 127.0.0.1:8080",
 	}, "http", func(ctx context.Context, _ []string) error {
-		if a.cfg.HTTP.Addr == "" {
-			return &exitError{exitUsage, errors.New("no address is given: use --http-addr or DESCANT_HTTP_ADDR, the same as the service's")}
+		if _, port, _ := strings.Cut(a.cfg.HTTP.Addr, ":"); port == "" || port == "0" {
+			return &exitError{code: exitUsage, err: fmt.Errorf("address %s tells no port: use --http-addr or DESCANT_HTTP_ADDR, the same as the service's", a.cfg.HTTP.Addr)}
 		}
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()

@@ -88,7 +88,7 @@ func (a *app) withBus(ctx context.Context, do func(context.Context, *bus.Bus) er
 	}
 	b, err := bus.Connect(ctx, a.clientBus(), log)
 	if err != nil {
-		return fmt.Errorf("%w\nStart a system with `descant up`, or give the address of a running one with --bus-url", err)
+		return err
 	}
 	err = do(ctx, b)
 	return errors.Join(err, b.Close())

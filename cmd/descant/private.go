@@ -18,6 +18,7 @@ func (a *app) startPrivate(ctx context.Context, dir string) (*system, error) {
 	cfg := a.cfg
 	cfg.Embedded.Dir = filepath.Join(dir, "data")
 	cfg.Embedded.NATSAddr, cfg.Embedded.S3Addr = "127.0.0.1:0", "127.0.0.1:0"
+	cfg.HTTP.Addr = httpOff
 	cfg.setWork(filepath.Join(dir, "work"))
 	cfg.Hub.LocalDirs = []string{"/"}
 	cfg.Worker = "private" // a second start takes over what the first one left

@@ -65,7 +65,7 @@ func (f *requestFlags) check() error {
 	}
 	request, problems := job.ParseRequest(text)
 	if len(problems) > 0 {
-		return job.UserError(job.CodeBadRequest, "the request cannot be used", "correct the flags; `--help` describes them", problems...)
+		return &exitError{code: exitUsage, err: job.UserError(job.CodeBadRequest, "the request cannot be used", "correct the flags; `--help` describes them", problems...)}
 	}
 	f.request.Training = request.Training
 	return nil
@@ -78,7 +78,7 @@ func localFile(name string) (string, error) {
 	}
 	if _, err := os.Stat(name); err != nil {
 		if strings.HasPrefix(name, "/") || strings.HasPrefix(name, "./") || strings.HasPrefix(name, "../") || filepath.Ext(name) != "" && strings.HasPrefix(filepath.Ext(name), ".json") {
-			return "", fmt.Errorf("%w; check the path", err)
+			return "", fmt.Errorf("there is no file or folder %s; check the path", name)
 		}
 		return "", nil
 	}

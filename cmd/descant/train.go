@@ -39,7 +39,7 @@ output folder as PEFT writes it. Ctrl-C saves a checkpoint; the same command goe
   descant train --model ./my-base --target-modules q_proj,v_proj --r 16 --learning-rate 1e-4 --output-dir out/`,
 	}, "device log hub", func(ctx context.Context, _ []string) error {
 		if err := flags.load(); err != nil {
-			return &exitError{exitUsage, err}
+			return &exitError{code: exitUsage, err: err}
 		}
 		out, err := filepath.Abs(outputDir)
 		if err != nil {
@@ -63,7 +63,7 @@ func (t *training) run(ctx context.Context) error {
 	r := &t.flags.request
 	file, err := localFile(r.Dataset)
 	if err != nil {
-		return fmt.Errorf("dataset: %w", err)
+		return err
 	}
 	if file != "" {
 		if _, err := checkRows(file); err != nil {

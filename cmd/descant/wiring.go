@@ -223,7 +223,7 @@ func (s *system) readiness() *lifecycle.Readiness {
 
 // serve runs services until a signal, with health and metrics beside them.
 func (s *system) serve(ctx context.Context, hurry <-chan struct{}, services []lifecycle.Service) error {
-	if addr := s.cfg.HTTP.Addr; addr != "" {
+	if addr := s.cfg.HTTP.Addr; addr != httpOff {
 		handler := lifecycle.Handler(s.readiness(), lifecycle.NewMetrics())
 		services = append(services, lifecycle.Service{Name: "http", Run: func(ctx context.Context) error {
 			return lifecycle.ServeHTTP(ctx, addr, handler, func(at string) { s.log.Info("health and metrics", "address", "http://"+at) })
