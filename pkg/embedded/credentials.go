@@ -12,6 +12,9 @@ import (
 	"descant/pkg/lifecycle"
 )
 
+// CredentialsFile is the file of a data folder with access_key and secret_key of the S3 account, as JSON.
+const CredentialsFile = "s3-credentials.json"
+
 // keyPair is the account of the embedded S3 server.
 type keyPair struct {
 	AccessKey string `json:"access_key"`
@@ -53,7 +56,7 @@ func newCredentials(path string) (keyPair, error) {
 // Credentials returns the keys of the S3 account in a data folder, for commands on the same machine that
 // talk to a running system; fs.ErrNotExist if none ever ran there.
 func Credentials(dir string) (access string, secret lifecycle.Secret, err error) {
-	path := filepath.Join(dir, "s3-credentials.json")
+	path := filepath.Join(dir, CredentialsFile)
 	if _, err := os.Stat(path); err != nil {
 		return "", lifecycle.Secret{}, err
 	}

@@ -16,7 +16,7 @@ import (
 // Config says where the embedded servers listen and keep their data.
 type Config struct {
 	// Dir holds all data. Defaults to the user's data folder, chosen by the caller.
-	Dir string `yaml:"dir" help:"folder for all data of the embedded servers"`
+	Dir string `yaml:"dir" flag:"dir" help:"folder for all data of the embedded servers"`
 	// NATSAddr is the loopback address of NATS; port 0 takes a free one.
 	// Defaults to 127.0.0.1:4222.
 	NATSAddr string `yaml:"nats_addr" flag:"nats-addr" help:"address of the embedded NATS server (port 0: any free one)"`
@@ -79,7 +79,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (_ *Servers, err e
 	if s.lock, err = lockDir(dir); err != nil {
 		return nil, err
 	}
-	keys, err := credentials(filepath.Join(dir, "s3-credentials.json"))
+	keys, err := credentials(filepath.Join(dir, CredentialsFile))
 	if err != nil {
 		return nil, err
 	}
