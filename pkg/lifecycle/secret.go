@@ -39,8 +39,12 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // MarshalText hides the secret from JSON and YAML.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// UnmarshalText takes the secret from configuration.
+// UnmarshalText takes the secret from configuration. It refuses the sign that stands for a hidden one: a
+// printed configuration that is read back would otherwise log in with it.
 func (s *Secret) UnmarshalText(text []byte) error {
+	if string(text) == hidden {
+		return fmt.Errorf("%s stands for a secret that is not shown: remove it, or give the secret by its _file key", hidden)
+	}
 	s.text = string(text)
 	return nil
 }
