@@ -190,8 +190,8 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// Print writes the effective configuration as YAML that Load reads back, with
-// where each value came from and secrets hidden.
+// Print writes the effective configuration as YAML, with where each value came
+// from. Secrets are hidden; Load takes the rest back as it is.
 func (l *Loader) Print(w io.Writer) error {
 	var last []string
 	for _, f := range l.fields {

@@ -114,11 +114,15 @@ func TestPrintIsReadBack(t *testing.T) {
 	if strings.Contains(out.String(), "hunter2") || !strings.Contains(out.String(), "(hidden)") {
 		t.Errorf("secret in\n%s", &out)
 	}
-	again, _, err := load(t, out.String(), nil, nil)
+	// A file made of what was printed must not log in with the sign for a secret.
+	if _, _, err := load(t, out.String(), nil, nil); err == nil || !strings.Contains(err.Error(), "_file") {
+		t.Errorf("the sign for a secret was taken as one: %v", err)
+	}
+	secret := write(t, "secret", "hunter2")
+	again, _, err := load(t, strings.Replace(out.String(), "password: (hidden)", "password_file: "+secret, 1), nil, nil)
 	if err != nil {
 		t.Fatalf("%v in\n%s", err, &out)
 	}
-	again.Bus.Password = cfg.Bus.Password
 	if fmt.Sprintf("%+v", again) != fmt.Sprintf("%+v", cfg) {
 		t.Errorf("read back %+v, want %+v from\n%s", again, cfg, &out)
 	}
