@@ -32,50 +32,53 @@ func untilStopped(ctx context.Context) error {
 	return ctx.Err() // being stopped is no failure
 }
 
-// TestTwoContexts: the end of ctx stops the taking of work at once, and what is
-// running may go on until the grace is over.
+// TestTwoContexts: the end of ctx stops the taking of work at once; what is
+// running goes on until it is told to hurry.
 func TestTwoContexts(t *testing.T) {
 	t.Parallel()
-	started := make(chan string, 2)
+	started, stopping, hurry := make(chan string, 2), make(chan error), make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
-	var workingAtStop, cause error
+	var cause error
 	done := make(chan error)
 	go func() {
-		done <- lifecycle.Runner{Grace: 10 * time.Millisecond}.Run(ctx,
+		done <- lifecycle.Runner{Grace: time.Hour, Hurry: hurry}.Run(ctx,
 			service("idle", started, untilStopped),
 			service("busy", started, func(ctx context.Context) error {
 				<-ctx.Done()
 				work := lifecycle.Working(ctx)
-				workingAtStop = work.Err()
+				stopping <- work.Err()
 				<-work.Done()
 				cause = context.Cause(work)
-				return nil
+				return work.Err()
 			}))
 	}()
 	<-started
 	<-started
 	cancel()
+	if err := <-stopping; err != nil {
+		t.Errorf("running work was cancelled at the stop: %v", err)
+	}
+	close(hurry)
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if workingAtStop != nil || !errors.Is(cause, lifecycle.ErrGraceOver) {
-		t.Errorf("running work was cancelled at the stop: %v; its end had the cause %v", workingAtStop, cause)
+	if !errors.Is(cause, lifecycle.ErrGraceOver) {
+		t.Errorf("running work ended with the cause %v", cause)
 	}
 }
 
-func TestHurry(t *testing.T) {
+func TestGraceEnds(t *testing.T) {
 	t.Parallel()
-	started, hurry := make(chan string, 1), make(chan struct{})
+	started := make(chan string, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() {
-		done <- lifecycle.Runner{Grace: time.Hour, Hurry: hurry}.Run(ctx, service("busy", started, func(ctx context.Context) error {
+		done <- lifecycle.Runner{Grace: time.Millisecond}.Run(ctx, service("busy", started, func(ctx context.Context) error {
 			return untilStopped(lifecycle.Working(ctx))
 		}))
 	}()
 	<-started
 	cancel()
-	close(hurry)
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
