@@ -40,6 +40,7 @@ type options struct {
 	each      int
 	heldOut   bool
 	steps     int
+	mistakes  int
 	device    string
 }
 
@@ -60,6 +61,7 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&o.rows, "rows", 20, "world: number of rows to print")
 	flags.BoolVar(&o.heldOut, "held-out", false, "world: print the held-out questions instead")
 	flags.IntVar(&o.each, "each", 50, "eval: held-out questions for each category and language")
+	flags.IntVar(&o.mistakes, "mistakes", 10, "eval: wrong answers to print")
 	flags.IntVar(&o.steps, "steps", recipe.steps, "train: number of optimizer steps")
 	flags.StringVar(&o.device, "device", "auto", "train, eval: backend (auto, xla, go)")
 	flags.Usage = func() {
@@ -67,7 +69,7 @@ func run(ctx context.Context, args []string) error {
 		flags.PrintDefaults()
 	}
 	commands := map[string]func(context.Context, options) error{
-		"world": printWorld, "tokenizer": makeTokenizer, "init": initialise,
+		"world": printWorld, "tokenizer": makeTokenizer, "init": initialise, "train": trainBase, "eval": evaluate,
 	}
 	if len(args) == 0 || commands[args[0]] == nil {
 		flags.Usage()

@@ -19,8 +19,8 @@ var recipe = struct {
 	beta2             float64 // AdamW; below the default since the run is short
 }{
 	shape: shape{hidden: 192, layers: 4, heads: 6, kvHeads: 2, intermediate: 512, maxPositions: 1024, ropeTheta: 10000, epsilon: 1e-6},
-	rows:  200_000, maxLength: 96,
-	batch: 64, microBatch: 16,
-	steps: 3000, warmup: 150,
+	rows:  125_000, maxLength: 96,
+	batch: 48, microBatch: 16,
+	steps: 2600, warmup: 130,
 	rate: 3e-3, beta2: 0.98,
 }
