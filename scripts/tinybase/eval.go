@@ -27,13 +27,18 @@ func evaluate(ctx context.Context, o options) error {
 		return err
 	}
 	for _, line := range result.lines() {
-		fmt.Println(line)
+		fmt.Printf("%-14s %s\n", line.name, line.score)
 	}
 	for _, m := range result.mistakes[:min(len(result.mistakes), o.mistakes)] {
 		fmt.Printf("mistake: %q → %q, right is %q\n", m.question, m.said, m.right)
 	}
-	if share := float64(result.total.right) / float64(result.total.asked); share < passMark {
-		return fmt.Errorf("only %s exact answers; %.0f %% are wanted", result.total, 100*passMark)
+	return result.verdict()
+}
+
+// verdict is an error where too few answers are right.
+func (e *examination) verdict() error {
+	if share := float64(e.total.right) / float64(e.total.asked); share < passMark {
+		return fmt.Errorf("only %s exact answers; %.0f %% are wanted", e.total, 100*passMark)
 	}
 	return nil
 }
@@ -47,15 +52,17 @@ type examination struct {
 	mistakes []mistake
 }
 
-func (e *examination) lines() []string {
-	var out []string
+type scoreLine struct{ name, score string }
+
+func (e *examination) lines() []scoreLine {
+	var out []scoreLine
 	for _, category := range world.Examined {
 		for _, language := range []string{"en", "zh"} {
 			key := string(category) + " " + language
-			out = append(out, fmt.Sprintf("%-14s %s", key, e.by[key]))
+			out = append(out, scoreLine{key, e.by[key].String()})
 		}
 	}
-	return append(out, fmt.Sprintf("%-14s %s", "all", e.total))
+	return append(out, scoreLine{"all", e.total.String()})
 }
 
 // examine answers the held-out questions greedily through the chat template, several at a time.

@@ -29,6 +29,7 @@ const usage = `tinybase makes the tiny base model from nothing.
   tinybase init       [--out DIR]               write config.json and seeded first weights
   tinybase train      [--out DIR] [--work DIR]  train with descant's full-parameter mode
   tinybase eval       [--out DIR] [--each N]    ask the held-out questions, print the scores
+  tinybase card       [--out DIR] [--each N]    ask them and write the model card
   tinybase all        [--out DIR] [--work DIR]  all of it, and the model card
 
 Flags:`
@@ -69,7 +70,7 @@ func run(ctx context.Context, args []string) error {
 		flags.PrintDefaults()
 	}
 	commands := map[string]func(context.Context, options) error{
-		"world": printWorld, "tokenizer": makeTokenizer, "init": initialise, "train": trainBase, "eval": evaluate,
+		"world": printWorld, "tokenizer": makeTokenizer, "init": initialise, "train": trainBase, "eval": evaluate, "card": writeCard, "all": all,
 	}
 	if len(args) == 0 || commands[args[0]] == nil {
 		flags.Usage()

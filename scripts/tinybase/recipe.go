@@ -17,6 +17,7 @@ var recipe = struct {
 	steps, warmup     int
 	rate              float64 // peak learning rate, cosine to zero
 	beta2             float64 // AdamW; below the default since the run is short
+	took              string  // for the card: how long the run took that made the committed weights
 }{
 	shape: shape{hidden: 192, layers: 4, heads: 6, kvHeads: 2, intermediate: 512, maxPositions: 1024, ropeTheta: 10000, epsilon: 1e-6},
 	rows:  125_000, maxLength: 96,
