@@ -185,6 +185,9 @@ func (c *consumer) settle(ctx, work context.Context, d *delivery, err error) err
 		return d.msg.DoubleAck(ctx)
 	case errors.As(err, &never):
 		return c.bury(ctx, d, err)
+	case errors.As(err, &again) && errors.Is(err, errHeld):
+		log.Debug("work waits", "reason", err, "after", again.after)
+		return d.msg.NakWithDelay(again.after)
 	case errors.As(err, &again):
 		log.Warn("work failed, will run again", "error", err, "after", again.after)
 		return d.msg.NakWithDelay(again.after)

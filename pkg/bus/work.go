@@ -93,14 +93,14 @@ func (b *Bus) task(take context.Context, opts Options, d *delivery, handle func(
 	// The lease would not stop this worker from taking its own job twice, when a
 	// handler here was silent for so long that the message came again.
 	if _, busy := b.running.LoadOrStore(d.job, true); busy {
-		return Retry(errors.New("this worker is still at the job"), b.held(d))
+		return Retry(fmt.Errorf("%w: by another handler of this worker", errHeld), b.held(d))
 	}
 	defer b.running.Delete(d.job)
 	ctx := working(take)
 	lease, err := b.Acquire(ctx, JobLease(work.GetJob()), opts.Worker)
 	if err != nil {
 		// Somebody works on this job, or died less than a lease ago.
-		return Retry(err, b.held(d))
+		return Retry(fmt.Errorf("%w: %w", errHeld, err), b.held(d))
 	}
 	defer func() {
 		if err := lease.Release(context.WithoutCancel(ctx)); err != nil {
@@ -115,6 +115,9 @@ func (b *Bus) task(take context.Context, opts Options, d *delivery, handle func(
 	d.attempt = task.Attempt
 	return err
 }
+
+// errHeld: the job is in other hands. It is no failure and is not told as one.
+var errHeld = errors.New("the job is being worked on")
 
 // held is how long work waits for a job that is in other hands. At first that is most likely the
 // worker of the stage before, which has handed the job on and lets go in a moment.
