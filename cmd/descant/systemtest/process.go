@@ -71,6 +71,9 @@ type Command struct {
 	Env []string
 	// Dir is the working folder. Defaults to a temporary one.
 	Dir string
+	// Keep is the test with whose end the process is stopped. Defaults to the one that starts it; a
+	// subtest whose process shall outlive it names its parent.
+	Keep testing.TB
 	// Ready is the URL that answers 200 when the process is ready. Defaults to no waiting.
 	Ready string
 }
@@ -134,10 +137,14 @@ func Launch(t testing.TB, c Command) *Process {
 		p.mu.Unlock()
 		close(p.done)
 	}()
-	t.Cleanup(func() {
-		p.Stop(t)
-		if t.Failed() {
-			t.Logf("last lines of %s:\n%s", p.name, tail(p.Output(), 60))
+	keep := t
+	if c.Keep != nil {
+		keep = c.Keep
+	}
+	keep.Cleanup(func() {
+		p.Stop(keep)
+		if keep.Failed() {
+			keep.Logf("last lines of %s:\n%s", p.name, tail(p.Output(), 60))
 		}
 	})
 	return p

@@ -27,6 +27,7 @@ type System struct {
 	// StartService starts one more service of a role, or the whole of a one-process system again.
 	StartService func(t testing.TB, role string, env ...string) *Process
 
+	test                            testing.TB // with whose end everything is stopped
 	endpoint, accessKey, secretFile string
 }
 
@@ -55,7 +56,7 @@ func common(base, work string) []string {
 // OneProcess starts `descant up` with everything in one process.
 func OneProcess(t testing.TB) *System {
 	t.Helper()
-	s := &System{Base: filepath.Join(t.TempDir(), "base"), Services: map[string]*Process{}}
+	s := &System{test: t, Base: filepath.Join(t.TempDir(), "base"), Services: map[string]*Process{}}
 	TinyBase(t, s.Base)
 	dir, nats, s3 := t.TempDir(), FreeAddress(t), FreeAddress(t)
 	s.NATSURL = "nats://" + nats
@@ -64,7 +65,7 @@ func OneProcess(t testing.TB) *System {
 		http := FreeAddress(t)
 		env = append(append(common(s.Base, filepath.Join(dir, "work")), "DESCANT_HTTP_ADDR="+http,
 			"DESCANT_EMBEDDED_DIR="+dir, "DESCANT_EMBEDDED_NATS_ADDR="+nats, "DESCANT_EMBEDDED_S3_ADDR="+s3), env...)
-		p := Start(t, Command{Name: "descant up", Args: []string{"up"}, Env: env, Ready: "http://" + http + "/readyz"})
+		p := Start(t, Command{Name: "descant up", Args: []string{"up"}, Env: env, Keep: s.test, Ready: "http://" + http + "/readyz"})
 		for _, role := range Roles {
 			s.Services[role] = p
 		}
@@ -89,14 +90,14 @@ func OneProcess(t testing.TB) *System {
 // Distributed starts a NATS server, a MinIO server and each service as a process of its own.
 func Distributed(t testing.TB) *System {
 	t.Helper()
-	s := &System{Base: filepath.Join(t.TempDir(), "base"), Services: map[string]*Process{}}
+	s := &System{test: t, Base: filepath.Join(t.TempDir(), "base"), Services: map[string]*Process{}}
 	TinyBase(t, s.Base)
 	nats, minio := servertest.StartNATS(t), servertest.StartMinIO(t)
 	s.NATSURL = nats.URL
 	s.connect(t, minio.Endpoint, minio.AccessKey, minio.SecretKey)
 	s.StartService = func(t testing.TB, role string, env ...string) *Process {
 		t.Helper()
-		p := s.StartExtra(t, role, env...)
+		p := s.start(t, s.test, role, env...)
 		s.Services[role] = p
 		return p
 	}
@@ -106,14 +107,19 @@ func Distributed(t testing.TB) *System {
 	return s
 }
 
-// StartExtra starts a service of a role as a process of its own, beside those that run.
+// StartExtra starts a service of a role as a process of its own, beside those that run, until t ends.
 func (s *System) StartExtra(t testing.TB, role string, env ...string) *Process {
 	t.Helper()
+	return s.start(t, t, role, env...)
+}
+
+func (s *System) start(t, keep testing.TB, role string, env ...string) *Process {
+	t.Helper()
 	http := FreeAddress(t)
-	env = append(append(common(s.Base, t.TempDir()),
+	env = append(append(common(s.Base, keep.TempDir()),
 		"DESCANT_HTTP_ADDR="+http, "DESCANT_BUS_URL="+s.NATSURL, "DESCANT_BLOB_ENDPOINT="+s.endpoint,
 		"DESCANT_BLOB_ACCESS_KEY="+s.accessKey, "DESCANT_BLOB_SECRET_KEY_FILE="+s.secretFile), env...)
-	return Start(t, Command{Name: role, Args: []string{role}, Env: env, Ready: "http://" + http + "/readyz"})
+	return Start(t, Command{Name: role, Args: []string{role}, Env: env, Keep: keep, Ready: "http://" + http + "/readyz"})
 }
 
 // connect makes the clients.
