@@ -15,7 +15,7 @@ import (
 func FromJSON(data []byte, source int) (Value, error) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
-	v, err := decodeValue(d, source)
+	v, err := decodeValue(d, source, 0)
 	if err != nil {
 		return nil, fmt.Errorf("read JSON: %w", err)
 	}
@@ -33,7 +33,10 @@ func Foreign(s string, source int) Text {
 // Plain returns a text that counts as written by the template.
 func Plain(s string) Text { return plain(s) }
 
-func decodeValue(d *json.Decoder, source int) (Value, error) {
+func decodeValue(d *json.Decoder, source, depth int) (Value, error) {
+	if depth > maxNesting {
+		return nil, fmt.Errorf("more than %d values in each other", maxNesting)
+	}
 	tok, err := d.Token()
 	if err != nil {
 		return nil, err
@@ -43,7 +46,7 @@ func decodeValue(d *json.Decoder, source int) (Value, error) {
 		if tok == '[' {
 			l := &List{}
 			for d.More() {
-				v, err := decodeValue(d, source)
+				v, err := decodeValue(d, source, depth+1)
 				if err != nil {
 					return nil, err
 				}
@@ -58,7 +61,7 @@ func decodeValue(d *json.Decoder, source int) (Value, error) {
 			if err != nil {
 				return nil, err
 			}
-			v, err := decodeValue(d, source)
+			v, err := decodeValue(d, source, depth+1)
 			if err != nil {
 				return nil, err
 			}

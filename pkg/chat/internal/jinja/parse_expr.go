@@ -2,6 +2,7 @@ package jinja
 
 // expression parses one expression, with an inline if.
 func (p *parser) expression() expr {
+	defer p.deeper()()
 	e := p.or()
 	for p.skipName("if") {
 		cond := p.or()
@@ -85,6 +86,7 @@ func (p *parser) and() expr {
 }
 
 func (p *parser) not() expr {
+	defer p.deeper()()
 	if p.skipName("not") {
 		e := p.not()
 		return func(in *interp) Value { return !truth(e(in)) }
@@ -200,6 +202,7 @@ func (p *parser) product() expr { return p.binary(p.power, "*", "/", "//", "%") 
 func (p *parser) power() expr { return p.binary(func() expr { return p.unary(true) }, "**") }
 
 func (p *parser) unary(filters bool) expr {
+	defer p.deeper()()
 	var e expr
 	switch {
 	case p.skip("-"):

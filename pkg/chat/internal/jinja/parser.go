@@ -7,6 +7,7 @@ type parser struct {
 	toks  []token
 	i     int
 	loops int
+	depth int
 	// used collects the names read since the innermost macro began.
 	used map[string]bool
 }
@@ -30,6 +31,14 @@ func (p *parser) next() token {
 
 func (p *parser) fail(format string, a ...any) {
 	panic(&Error{Type: "TemplateSyntaxError", Message: fmt.Sprintf(format, a...), Line: p.line()})
+}
+
+// deeper guards the recursion of the parser; the result is to be deferred.
+func (p *parser) deeper() func() {
+	if p.depth++; p.depth > maxDepth {
+		p.fail("too many expressions or blocks in each other")
+	}
+	return func() { p.depth-- }
 }
 
 func (p *parser) is(kind string) bool { return p.cur().kind == kind }
@@ -114,6 +123,7 @@ func (p *parser) body(end string) []stmt {
 }
 
 func (p *parser) statement() stmt {
+	defer p.deeper()()
 	t := p.expect(tokName)
 	switch t.text {
 	case "if":
@@ -255,6 +265,7 @@ type target func(*interp, Value)
 
 // target parses `a`, `a, b`, `a, (b, c)` or, where namespaced, `ns.attr`.
 func (p *parser) target(namespaced bool) target {
+	defer p.deeper()()
 	var list []target
 	isTuple := false
 	for {

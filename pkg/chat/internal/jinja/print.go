@@ -24,6 +24,10 @@ func toText(v Value) Text {
 
 // writeRepr is Python's repr().
 func writeRepr(b *builder, v Value) {
+	if b.depth++; b.depth > maxNesting {
+		fail("RecursionError", "maximum recursion depth exceeded")
+	}
+	defer func() { b.depth-- }()
 	switch v := v.(type) {
 	case nil:
 		b.str("None")

@@ -10,7 +10,10 @@ package jinja
 import "time"
 
 // Template is a parsed template. It is safe for concurrent use.
-type Template struct{ body []stmt }
+type Template struct {
+	body     []stmt
+	maxSteps int
+}
 
 // Parse reads a template. The error is an *Error of type TemplateSyntaxError with its line.
 func Parse(source string) (t *Template, err error) {
@@ -25,13 +28,13 @@ func Parse(source string) (t *Template, err error) {
 	if p.cur().kind != tokEOF {
 		p.fail("Encountered unknown tag '%s'.", p.toks[p.i+1].text)
 	}
-	return &Template{body: body}, nil
+	return &Template{body: body, maxSteps: maxSteps}, nil
 }
 
 // Render renders the template with vars as its variables. now is the time that strftime_now
 // formats. The text carries a mark of SourceGeneration for every generation block.
 func (t *Template) Render(vars *Dict, now time.Time) (out Text, err error) {
-	in := &interp{out: &builder{}, now: now, scope: globals()}
+	in := &interp{out: &builder{}, now: now, scope: globals(), maxSteps: t.maxSteps}
 	in.push()
 	for i, k := range vars.keys {
 		in.scope.set(toText(k).S, vars.vals[i])
@@ -78,12 +81,13 @@ const (
 
 // interp is the state of one rendering.
 type interp struct {
-	scope *scope
-	out   *builder
-	now   time.Time
-	line  int
-	ctl   control
-	depth int
+	scope           *scope
+	out             *builder
+	now             time.Time
+	line            int
+	ctl             control
+	depth           int
+	steps, maxSteps int
 }
 
 type (
@@ -95,6 +99,9 @@ func (in *interp) push() { in.scope = &scope{parent: in.scope} }
 
 func (in *interp) run(body []stmt) {
 	for _, s := range body {
+		if in.steps++; in.steps > in.maxSteps {
+			fail("RuntimeError", "the template does not come to an end after %d statements", in.maxSteps)
+		}
 		s(in)
 		if in.ctl != proceed {
 			return
@@ -102,8 +109,13 @@ func (in *interp) run(body []stmt) {
 	}
 }
 
-// maxDepth bounds recursion of macros and loops: templates are input.
-const maxDepth = 200
+// Bounds of a rendering: templates are input.
+const (
+	maxDepth   = 200       // recursion of macros, loops and expressions
+	maxNesting = 1000      // of values
+	maxSteps   = 5_000_000 // statements
+	maxOutput  = 256 << 20 // bytes of a text
+)
 
 // capture runs body in a new scope below parent and returns what it printed.
 func (in *interp) capture(parent *scope, prepare func(), body []stmt) Text {

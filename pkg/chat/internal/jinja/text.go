@@ -268,10 +268,14 @@ type builder struct {
 	b     strings.Builder
 	marks []Mark
 	safe  bool
+	depth int // of nested values being written
 }
 
 func (b *builder) add(t Text) {
 	n := b.b.Len()
+	if n+len(t.S) > maxOutput {
+		fail("MemoryError", "a text of more than %d bytes", maxOutput)
+	}
 	for _, m := range t.Marks {
 		b.marks = append(b.marks, Mark{m.Start + n, m.End + n, m.Source})
 	}
