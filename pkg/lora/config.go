@@ -208,11 +208,19 @@ func (c *Config) Text() string {
 	if c.TargetPattern != "" {
 		fields["target_modules"] = c.TargetPattern
 	} else {
-		fields["target_modules"] = c.Targets
+		fields["target_modules"] = written(c.Targets)
 	}
 	var b strings.Builder
 	writeObject(&b, fields, "")
 	return b.String()
+}
+
+// written spells out [AllLinear]: PEFT resolves the word when an adapter is made and does not know it in a file.
+func written(targets []string) []string {
+	if len(targets) == 1 && targets[0] == AllLinear {
+		return []string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+	}
+	return targets
 }
 
 // defaults are the fields of PEFT 0.21 for an adapter that uses none of its extensions.
