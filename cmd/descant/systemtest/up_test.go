@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"descant/pkg/bus"
+	"descant/pkg/pb"
 )
 
 // upCommand is `descant up` on free ports with its data in dir.
@@ -31,12 +32,11 @@ func TestUpContinuesWhereItStopped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	put := func(b *bus.Bus) {
-		if _, err := b.Registry().Create(t.Context(), "left", []byte("behind")); err != nil {
+	withBus(t, nats, func(b *bus.Bus) {
+		if err := b.Reject(t.Context(), "left", &pb.Error{Message: "behind"}); err != nil {
 			t.Fatal(err)
 		}
-	}
-	withBus(t, nats, put)
+	})
 
 	busy := Launch(t, upCommand(t, t.TempDir(), nats, FreeAddress(t)))
 	if err := busy.Wait(t); err == nil || !strings.Contains(busy.Output(), nats+" is in use") || !strings.Contains(busy.Output(), "--nats-addr") {
@@ -60,8 +60,15 @@ func TestUpContinuesWhereItStopped(t *testing.T) {
 	}
 	Start(t, command)
 	withBus(t, nats, func(b *bus.Bus) {
-		if entry, err := b.Registry().Get(t.Context(), "left"); err != nil || string(entry.Value) != "behind" {
-			t.Errorf("after the second start: %q, %v", entry.Value, err)
+		var seen []string
+		for event, err := range b.Follow(t.Context(), "left", bus.FollowOptions{Past: true}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen = append(seen, event.GetMessage())
+		}
+		if len(seen) != 1 || seen[0] != "behind" {
+			t.Errorf("events after the second start: %q", seen)
 		}
 	})
 	again, err := os.ReadFile(filepath.Join(dir, "s3-credentials.json"))
