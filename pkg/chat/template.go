@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"descant/pkg/chat/internal/jinja"
 )
@@ -171,7 +172,7 @@ func messageValue(m Message, i int) (jinja.Value, error) {
 // a control token of it (`<|user|>`). Any other role stays foreign, so that it cannot become one.
 func roleValue(role string, message int) jinja.Text {
 	odd := func(r rune) bool {
-		return r != '_' && r != '-' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && r < 0x80
+		return r != '_' && r != '-' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
 	}
 	if strings.IndexFunc(role, odd) >= 0 {
 		return jinja.Foreign(role, message)
