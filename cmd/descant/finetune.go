@@ -140,7 +140,7 @@ func (a *app) clientConfig() Config {
 
 func (a *app) clientBus() bus.Config {
 	cfg := a.cfg.Bus
-	cfg.Name = "descant command"
+	cfg.Name, cfg.Guest = "descant command", true
 	return cfg
 }
 

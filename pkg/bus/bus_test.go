@@ -74,6 +74,7 @@ func conformance(t *testing.T, url string) {
 		"stock nats cli":       func(t *testing.T) { stockCLI(t, b, url) },
 		"second boot":          func(t *testing.T) { connect(t, url, nil) },
 		"drift that cannot be": drift,
+		"guest":                guest,
 	}
 	t.Run("cases", func(t *testing.T) {
 		for name, run := range cases {

@@ -35,6 +35,9 @@ type Config struct {
 	Retention time.Duration `yaml:"retention" help:"how long idle jobs and their events are kept (0: for ever)"`
 	// Timeout of one request to the server. Defaults to 5s.
 	Timeout time.Duration `yaml:"timeout" help:"timeout of one request to the NATS server"`
+	// Guest takes the streams and buckets as the services made them: a command
+	// must not bring its own retention into a running system. Defaults to false.
+	Guest bool `yaml:"-"`
 }
 
 // Defaults returns the configuration that fits `descant up`.

@@ -82,7 +82,7 @@ func streams(cfg Config) []jetstream.StreamConfig {
 	}
 }
 
-// ensure creates or updates every stream and bucket.
+// ensure creates or updates every stream and bucket; a guest only finds them.
 func (b *Bus) ensure(ctx context.Context) error {
 	for _, want := range streams(b.cfg) {
 		stream, err := b.ensureStream(ctx, want)
@@ -103,9 +103,16 @@ func (b *Bus) ensure(ctx context.Context) error {
 		{&b.workers, bucketWorkers, "workers that are alive", workerTTL},
 	}
 	for _, want := range buckets {
-		kv, err := b.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+		config := jetstream.KeyValueConfig{
 			Bucket: want.name, Description: want.about, History: 1, TTL: want.ttl, Replicas: b.cfg.Replicas,
-		})
+		}
+		var kv jetstream.KeyValue
+		var err error
+		if b.cfg.Guest {
+			kv, err = b.js.KeyValue(ctx, want.name)
+		} else {
+			kv, err = b.js.CreateOrUpdateKeyValue(ctx, config)
+		}
 		if err != nil {
 			return fmt.Errorf("key-value bucket %s: %w; compare with `nats kv info %s`", want.name, err, want.name)
 		}
@@ -116,6 +123,12 @@ func (b *Bus) ensure(ctx context.Context) error {
 
 func (b *Bus) ensureStream(ctx context.Context, want jetstream.StreamConfig) (jetstream.Stream, error) {
 	stream, err := b.js.Stream(ctx, want.Name)
+	if b.cfg.Guest {
+		if err != nil {
+			return nil, fmt.Errorf("stream %s: %w; no service of descant has run on this server yet: start them, or `descant up`", want.Name, err)
+		}
+		return stream, nil
+	}
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		if stream, err = b.js.CreateStream(ctx, want); err == nil {
 			return stream, nil
