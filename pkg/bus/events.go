@@ -88,6 +88,25 @@ func (b *Bus) Follow(ctx context.Context, job string, opts FollowOptions) iter.S
 	}
 }
 
+// LastEvent returns the newest event of a type of a job, or [ErrNotFound].
+func (b *Bus) LastEvent(ctx context.Context, job, typ string) (*pb.Event, error) {
+	for what, token := range map[string]string{"job id": job, "event type": typ} {
+		if err := checkToken(what, token); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrNotFound, err)
+		}
+	}
+	msg, err := b.jobs.GetLastMsgForSubject(ctx, eventSubject(job, typ))
+	if err != nil {
+		return nil, fmt.Errorf("last %s event of job %s: %w", typ, job, notFound(err))
+	}
+	event := new(pb.Event)
+	if err := FromJSON(msg.Data, event); err != nil {
+		return nil, fmt.Errorf("last %s event of job %s: %w", typ, job, err)
+	}
+	event.Seq = msg.Sequence
+	return event, nil
+}
+
 func eventMessage(job string, epoch uint64, event *pb.Event, now time.Time) (*nats.Msg, error) {
 	if err := checkToken("job id", job); err != nil {
 		return nil, err

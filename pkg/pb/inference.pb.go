@@ -54,7 +54,10 @@ type ChatRequest struct {
 	// Id of the request for logs; made up when empty.
 	Id string `protobuf:"bytes,13,opt,name=id,proto3" json:"id,omitempty"`
 	// Base model, when several are served; empty means the adapter's.
-	Base          string `protobuf:"bytes,14,opt,name=base,proto3" json:"base,omitempty"`
+	Base string `protobuf:"bytes,14,opt,name=base,proto3" json:"base,omitempty"`
+	// Whether the answer comes in pieces; false sends it as one chunk, for
+	// requesters that read one reply. Unset means true.
+	Stream        *bool `protobuf:"varint,15,opt,name=stream,proto3,oneof" json:"stream,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -185,6 +188,13 @@ func (x *ChatRequest) GetBase() string {
 		return x.Base
 	}
 	return ""
+}
+
+func (x *ChatRequest) GetStream() bool {
+	if x != nil && x.Stream != nil {
+		return *x.Stream
+	}
+	return false
 }
 
 // ChatMessage is one message of a conversation.
@@ -594,7 +604,7 @@ var File_descant_v1_inference_proto protoreflect.FileDescriptor
 const file_descant_v1_inference_proto_rawDesc = "" +
 	"\n" +
 	"\x1adescant/v1/inference.proto\x12\n" +
-	"descant.v1\x1a\x14descant/v1/job.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x86\x04\n" +
+	"descant.v1\x1a\x14descant/v1/job.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xae\x04\n" +
 	"\vChatRequest\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x123\n" +
 	"\bmessages\x18\x02 \x03(\v2\x17.descant.v1.ChatMessageR\bmessages\x12\x16\n" +
@@ -611,13 +621,15 @@ const file_descant_v1_inference_proto_rawDesc = "" +
 	"\x04stop\x18\v \x03(\tR\x04stop\x12-\n" +
 	"\x05tools\x18\f \x03(\v2\x17.google.protobuf.StructR\x05tools\x12\x0e\n" +
 	"\x02id\x18\r \x01(\tR\x02id\x12\x12\n" +
-	"\x04base\x18\x0e \x01(\tR\x04baseB\x0e\n" +
+	"\x04base\x18\x0e \x01(\tR\x04base\x12\x1b\n" +
+	"\x06stream\x18\x0f \x01(\bH\x06R\x06stream\x88\x01\x01B\x0e\n" +
 	"\f_temperatureB\b\n" +
 	"\x06_top_pB\b\n" +
 	"\x06_top_kB\b\n" +
 	"\x06_min_pB\x15\n" +
 	"\x13_repetition_penaltyB\a\n" +
-	"\x05_seed\"\x87\x01\n" +
+	"\x05_seedB\t\n" +
+	"\a_stream\"\x87\x01\n" +
 	"\vChatMessage\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x18\n" +
 	"\acontent\x18\x02 \x01(\tR\acontent\x126\n" +

@@ -26,6 +26,9 @@ func (g *Gateway) jobs() bus.Service {
 			}),
 			bus.NewMethod("finetune.jobs.get", func(ctx context.Context, req *pb.GetJobRequest) (*pb.JobView, error) {
 				rec, err := g.find(ctx, req.GetId())
+				if err == nil {
+					g.progress(ctx, rec.Job)
+				}
 				return view(rec, err)
 			}),
 			bus.NewMethod("finetune.jobs.list", g.list),
@@ -124,6 +127,16 @@ func (g *Gateway) find(ctx context.Context, id string) (bus.Record, error) {
 		return rec, job.UserError(job.CodeNotFound, fmt.Sprintf("there is no job %q", id), "`descant jobs list` shows the jobs")
 	}
 	return rec, job.UserError(job.CodeNotFound, fmt.Sprintf("%d jobs begin with %q", len(matches), id), "give more of the id")
+}
+
+// progress replaces the step of a record, which is that of the last checkpoint, by the newest one that
+// was reported.
+func (g *Gateway) progress(ctx context.Context, j *pb.Job) {
+	event, err := g.deps.Bus.LastEvent(ctx, j.GetId(), bus.EventStep)
+	// A job that was sent anew has steps of its earlier run, too.
+	if err == nil && j.GetStartedAt() != nil && event.GetTime().AsTime().After(j.GetStartedAt().AsTime()) {
+		j.Progress = event.GetStep()
+	}
 }
 
 // view is a record as people see it.

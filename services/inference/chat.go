@@ -45,6 +45,9 @@ func (s *Service) answer(ctx context.Context, req *pb.ChatRequest, send func(*pb
 	if err != nil {
 		return err
 	}
+	if req.Stream != nil && !req.GetStream() {
+		send = whole(send)
+	}
 	tools, err := toolsJSON(req)
 	if err != nil {
 		return err
@@ -178,6 +181,19 @@ func (s *Service) generate(ctx context.Context, t target, req *pb.ChatRequest, m
 		text += stops.flush()
 	}
 	return send(last(chunk(text), finish))
+}
+
+// whole holds the text back until the chunk that ends the answer.
+func whole(send func(*pb.ChatChunk) error) func(*pb.ChatChunk) error {
+	var text strings.Builder
+	return func(chunk *pb.ChatChunk) error {
+		text.WriteString(chunk.GetDelta())
+		if chunk.GetFinishReason() == "" {
+			return nil
+		}
+		chunk.Delta = text.String()
+		return send(chunk)
+	}
 }
 
 // last makes the chunk that ends an answer.

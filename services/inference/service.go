@@ -96,6 +96,7 @@ func (s *Service) Run(ctx context.Context) error {
 		case <-standing:
 			s.log.Info("inference worker takes requests", "worker", s.deps.Worker)
 			close(s.ready)
+			s.wake()
 		case <-ctx.Done():
 		}
 		return nil

@@ -154,7 +154,7 @@ func Launch(t testing.TB, c Command) *Process {
 // configuration.
 func Environment() []string {
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "DESCANT_CACHE", "DESCANT_DEVICE", "DESCANT_XLA_PLUGIN", "XDG_CACHE_HOME", "TMPDIR", "LD_LIBRARY_PATH"} {
+	for _, name := range []string{"PATH", "HOME", "DESCANT_CACHE", "DESCANT_XLA_PLUGIN", "XDG_CACHE_HOME", "TMPDIR", "LD_LIBRARY_PATH"} {
 		if value, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+value)
 		}

@@ -113,6 +113,10 @@ func requestToAnswer(t *testing.T, s *run) {
 	checkAnswer(t, answer, "my-adapter@1")
 	base := s.Ask(t, s.conn, bus.SubjectChat, fmt.Sprintf(`{"model":%q,"messages":[{"role":"user","content":"你是谁？"}],"max_tokens":8,"temperature":0}`, s.Base))
 	checkAnswer(t, base, "")
+	one := s.Ask(t, s.conn, bus.SubjectChat, `{"model":"my-adapter","prompt":"你是谁？","max_tokens":8,"temperature":0,"stream":false}`)
+	if len(one.Chunks) != 1 || one.Text != answer.Text {
+		t.Errorf("without streaming the answer is %q in %d chunks, with it %q", one.Text, len(one.Chunks), answer.Text)
+	}
 	if answer.Text == base.Text {
 		t.Errorf("adapter and base both answer %q", base.Text)
 	}
@@ -251,7 +255,8 @@ func laterWorker(t *testing.T, s *run) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := s.StartExtra(t, "inference")
+	// It serves on another backend what was trained on the first.
+	p := s.StartExtra(t, "inference", "DESCANT_DEVICE=xla")
 	later := s.WaitWorker(t, func(w *pb.WorkerInfo) bool {
 		return w.GetReady() && !slices.ContainsFunc(before, func(b *pb.WorkerInfo) bool { return b.GetId() == w.GetId() })
 	})
