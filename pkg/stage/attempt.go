@@ -110,7 +110,7 @@ func logEvent(level, message string) *pb.Event {
 func (a *Attempt) change(ctx context.Context, change bus.Change, edit func(*pb.Job)) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.ended != nil && a.ended != ErrPaused {
+	if a.ended != nil && !errors.Is(a.ended, ErrPaused) {
 		return a.ended
 	}
 	changed := bus.Clone(a.rec.Job)

@@ -47,13 +47,13 @@ func (r *Runner) settle(ctx context.Context, a *Attempt, task *bus.Task, cause, 
 
 // ended settles an attempt that somebody ended from outside.
 func (r *Runner) ended(ctx context.Context, a *Attempt, why error) error {
-	switch why {
-	case ErrCancelled:
+	switch {
+	case errors.Is(why, ErrCancelled):
 		return a.cancelled(ctx)
-	case ErrPaused:
+	case errors.Is(why, ErrPaused):
 		a.log.Info("job paused")
 		return nil
-	case ErrStopping:
+	case errors.Is(why, ErrStopping):
 		if err := a.giveBack(ctx, nil); err != nil {
 			return err
 		}

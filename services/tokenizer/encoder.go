@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"descant/pkg/chat"
 	"descant/pkg/job"
@@ -54,7 +55,7 @@ func checkModel(dir string, spec job.Spec) error {
 	}
 	if spec.Training.MaxLength > config.MaxPositions {
 		return job.UserError(job.CodeBadRequest, "the rows may be longer than the model can read", "", job.Problem{
-			Field: "max_length", Found: fmt.Sprint(spec.Training.MaxLength),
+			Field: "max_length", Found: strconv.Itoa(spec.Training.MaxLength),
 			Reason: fmt.Sprintf("is more than the %d positions of %s", config.MaxPositions, spec.Model),
 			Next:   fmt.Sprintf("use at most %d", config.MaxPositions),
 		})

@@ -10,6 +10,7 @@ package tokenizer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -44,7 +45,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, err
 	}
 	if cfg.WorkDir == "" {
-		return nil, fmt.Errorf("tokenizer: work_dir is empty: name a folder")
+		return nil, errors.New("tokenizer: work_dir is empty: name a folder")
 	}
 	return &Service{cfg: cfg, deps: deps, log: deps.Log.With("service", "tokenizer")}, nil
 }

@@ -42,7 +42,7 @@ func Binary(t testing.TB) string {
 			return
 		}
 		built.path = filepath.Join(dir, "descant")
-		out, err := exec.Command("go", "build", "-o", built.path, "descant/cmd/descant").CombinedOutput()
+		out, err := exec.CommandContext(context.Background(), "go", "build", "-o", built.path, "descant/cmd/descant").CombinedOutput()
 		if err != nil {
 			built.err = fmt.Errorf("%w: %s", err, out)
 		}
@@ -108,7 +108,8 @@ func Launch(t testing.TB, c Command) *Process {
 	if c.Dir == "" {
 		c.Dir = t.TempDir()
 	}
-	cmd := exec.Command(c.Path, c.Args...)
+	// The process ends by Stop or Kill, not by a context: the end of the test's comes too early.
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), c.Path, c.Args...)
 	cmd.Dir = c.Dir
 	cmd.Env = append(Environment(), c.Env...)
 	out, in := io.Pipe()
@@ -236,7 +237,7 @@ func (p *Process) Output() string {
 // FreeAddress returns a loopback address that nobody listens on.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
