@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -54,7 +56,7 @@ answers once; without, a conversation begins. The services run in this process.`
 
 // chat finds the model, starts a worker for it, and answers.
 func (a *app) chat(ctx context.Context, o chatOptions) error {
-	ctx, hurry, release := lifecycle.Signals(ctx)
+	ctx, hurry, release := a.chatSignals(ctx, o)
 	defer release()
 	adapter, named, err := adapterFolder(o.adapterDir)
 	if err != nil {
@@ -101,6 +103,16 @@ func (a *app) chat(ctx context.Context, o chatOptions) error {
 		err = interrupted("interrupted")
 	}
 	return joinClose(err, s)
+}
+
+// chatSignals ends a single answer by any signal; in a conversation Ctrl-C belongs to the answer that is
+// being given, so only a request to terminate ends the command.
+func (a *app) chatSignals(ctx context.Context, o chatOptions) (context.Context, <-chan struct{}, func()) {
+	if o.set("prompt") || !terminal(a.in) {
+		return lifecycle.Signals(ctx)
+	}
+	ctx, release := signal.NotifyContext(ctx, syscall.SIGTERM)
+	return ctx, nil, release
 }
 
 // adapterFolder checks an adapter's folder and returns its absolute path and the base that it names.

@@ -107,7 +107,8 @@ type bar struct {
 
 func newBar(out io.Writer) *bar {
 	b := &bar{state: "starting", all: mpb.New(mpb.WithOutput(out), mpb.WithWidth(34), mpb.WithRefreshRate(150*time.Millisecond))}
-	b.bar = b.all.New(1, mpb.BarStyle().Rbound("|").Lbound("|"),
+	// A total of 0 is one that is not known yet: the bar does not complete by itself.
+	b.bar = b.all.New(0, mpb.BarStyle().Rbound("|").Lbound("|"),
 		mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return b.left() })),
 		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return b.right() }), decor.Elapsed(decor.ET_STYLE_GO)))
 	return b
@@ -136,8 +137,7 @@ func (b *bar) event(e *pb.Event) {
 		b.mu.Lock()
 		b.step = s
 		b.mu.Unlock()
-		// One more than the total keeps the bar alive until end.
-		b.bar.SetTotal(int64(s.GetTotal())+1, false)
+		b.bar.SetTotal(int64(s.GetTotal()), false)
 		b.bar.SetCurrent(int64(s.GetStep()))
 		return
 	}
@@ -157,6 +157,6 @@ func (b *bar) note(text string) {
 }
 
 func (b *bar) end() {
-	b.bar.Abort(false)
+	b.bar.SetTotal(-1, true) // complete where it stands, with a last look at the numbers
 	b.all.Wait()
 }

@@ -93,6 +93,8 @@ func (t *talk) converse(ctx context.Context) error {
 		return fmt.Errorf("open the terminal: %w", err)
 	}
 	defer input.Close()
+	// A signal to terminate must not wait for somebody to type.
+	defer context.AfterFunc(ctx, func() { _ = input.Close() })()
 	fmt.Fprintf(t.app.err, "Talking to %s. /help lists the commands, Ctrl-D leaves.\n", firstOf(t.options.adapterDir, t.base))
 	for ctx.Err() == nil {
 		text, err := input.Readline()
