@@ -2,15 +2,18 @@ package model
 
 import (
 	"fmt"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"descant/pkg/device"
 	"descant/pkg/safetensors"
 
 	"github.com/gomlx/compute"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 )
 
 // Model is a base model in the memory of a device. Its arrays are read-only and may be shared by any number
@@ -129,12 +132,23 @@ func ignored(cfg *Config, name string) bool {
 func loadTensor(backend compute.Backend, set *safetensors.Set, t Tensor) (*Array, error) {
 	info, _ := set.Info(t.Name)
 	data := set.Bytes(t.Name)
+	defer forget(data)
 	return Fill(backend, func(out []float32) error {
 		if err := readInto(out, info.DType, data, t); err != nil {
 			return fmt.Errorf("tensor %s: %w", t.Name, err)
 		}
 		return nil
 	}, t.Memory()...)
+}
+
+// forget lets go of the pages of a mapped file that were just read: they would count as memory of this process
+// until the file is closed, a third more than the weights need. It is a hint; the pages come back when read.
+func forget(data []byte) {
+	page := os.Getpagesize()
+	skip := int(-uintptr(unsafe.Pointer(unsafe.SliceData(data))) & uintptr(page-1))
+	if size := (len(data) - skip) / page * page; size > 0 {
+		_ = unix.Madvise(data[skip:skip+size], unix.MADV_DONTNEED)
+	}
 }
 
 // readInto decodes block after block of rows, so that no second copy of a large tensor exists.
