@@ -13,6 +13,7 @@ import (
 	"descant/pkg/job"
 	"descant/pkg/lifecycle"
 	"descant/pkg/pb"
+	"descant/pkg/report"
 )
 
 // privateDir is where a training keeps its state below the output folder until it is done.
@@ -123,6 +124,11 @@ func (t *training) train(ctx context.Context, hurry <-chan struct{}, s *system, 
 		return nil, err
 	}
 	show := t.app.newProgress()
+	if t.flags.request.ReportTo == job.ReportToTensorBoard {
+		if show, err = withBoard(show, t.out); err != nil {
+			return nil, err
+		}
+	}
 	var id string
 	var done *pb.Job
 	services = append(services, lifecycle.Service{Name: "command", Run: func(ctx context.Context) error {
@@ -185,6 +191,9 @@ func (t *training) collect(ctx context.Context, s *system, done *pb.Job) error {
 	if err != nil {
 		return fmt.Errorf("copy the adapter: %w", err)
 	}
+	if err := dropBoards(t.out); err != nil {
+		return err
+	}
 	for _, e := range entries {
 		// The folder is on the same file system and is not used again: a rename is whole or not at all.
 		if err := os.Rename(filepath.Join(dir, e.Name()), filepath.Join(t.out, e.Name())); err != nil {
@@ -214,6 +223,7 @@ func (t *training) report(done *pb.Job) error {
 		what, flag = "model", "--model"
 	}
 	fmt.Fprintf(t.app.out, "%s written to %s: %d steps, %d tokens, last loss %.4f, %s\n", what, t.out, p.GetStep(), p.GetTokens(), p.GetLoss(), took)
+	fmt.Fprintf(t.app.out, "look at it:  %s\n", filepath.Join(t.out, report.PageFile))
 	fmt.Fprintf(t.app.out, "talk to it:  descant chat %s %s --prompt \"你好\"\n", flag, t.out)
 	return nil
 }

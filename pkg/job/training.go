@@ -38,6 +38,8 @@ type Training struct {
 	LoggingSteps int    `json:"logging_steps" yaml:"logging_steps" help:"a step event every so many steps"`
 	SaveSteps    int    `json:"save_steps" yaml:"save_steps" help:"a checkpoint every so many steps; 0 means only when the run is stopped"`
 	DType        string `json:"dtype" yaml:"dtype" help:"arithmetic of the frozen base: auto or f32"`
+
+	ReportTo string `json:"report_to" yaml:"report_to" help:"where the curves go beside report.html: none, or tensorboard (event files with the adapter)"`
 }
 
 // Values of the hyper-parameters that are one of a few words.
@@ -55,6 +57,9 @@ const (
 	DTypeAuto = "auto"
 	DTypeF32  = "f32"
 	DTypeBF16 = "bf16"
+
+	ReportToNone        = "none"
+	ReportToTensorBoard = "tensorboard"
 )
 
 // Bounds that keep a request from asking for what no machine has.
@@ -91,6 +96,8 @@ func DefaultTraining() Training {
 		LoggingSteps: 1,
 		SaveSteps:    50,
 		DType:        DTypeAuto,
+
+		ReportTo: ReportToNone,
 	}
 }
 
@@ -135,6 +142,7 @@ func (t Training) Validate() []Problem {
 	} else {
 		c.oneOf("dtype", t.DType, DTypeAuto, DTypeF32)
 	}
+	c.oneOf("report_to", t.ReportTo, ReportToNone, ReportToTensorBoard)
 	return c.problems
 }
 

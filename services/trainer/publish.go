@@ -38,6 +38,9 @@ func (s *Service) publish(ctx context.Context, a *stage.Attempt, run prepared, r
 	if err != nil {
 		return err
 	}
+	if err := s.writeReport(ctx, a, dir, run, result, manifest); err != nil {
+		return err
+	}
 	done, err := s.deps.Registry.Publish(ctx, dir, manifest)
 	if err != nil {
 		return err
