@@ -73,7 +73,7 @@ func TestParityMerge(t *testing.T) {
 			t.Parallel()
 			want := c.Tensors(t, "merged_forward.safetensors")
 			dir := t.TempDir()
-			merged := mergeInto(t, c, dir, safetensors.F32)
+			merged := mergeInto(t, c, asFloat32(t, c.Base()), dir)
 			for _, name := range want.Names() {
 				if weight, ok := cutPrefix(name, "merged."); ok {
 					got, err := merged.Float32(weight)
@@ -97,7 +97,7 @@ func TestParityMerge(t *testing.T) {
 			}
 			modeltest.Near(t, "right.logits", zeroPadding(logits, right), want.F32(t, "right.logits"), logitsLimit)
 
-			half := mergeInto(t, c, t.TempDir(), "")
+			half := mergeInto(t, c, c.Base(), t.TempDir())
 			for _, name := range want.Names() {
 				if weight, ok := cutPrefix(name, "merged_bf16."); ok {
 					got, err := half.Float32(weight)
@@ -112,7 +112,32 @@ func TestParityMerge(t *testing.T) {
 	}
 }
 
-func mergeInto(t *testing.T, c modeltest.Case, dir string, dtype safetensors.DType) *modeltest.Tensors {
+// asFloat32 is a copy of a base in one file of float32, where it is stored otherwise.
+func asFloat32(t *testing.T, dir string) string {
+	t.Helper()
+	set, err := safetensors.OpenDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	var list []safetensors.Tensor
+	for _, name := range set.Names() {
+		info, _ := set.Info(name)
+		values, err := set.Float32(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, safetensors.Tensor{Name: name, DType: safetensors.F32, Shape: info.Shape, Data: model.AsBytes(values)})
+	}
+	out := t.TempDir()
+	if err := safetensors.Write(filepath.Join(out, safetensors.SingleFile), list, map[string]string{"format": "pt"}); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// mergeInto merges a case's adapter into the weights of a base and checks that files, tensors and dtypes stay.
+func mergeInto(t *testing.T, c modeltest.Case, baseDir, dir string) *safetensors.Set {
 	t.Helper()
 	cfg, err := model.ReadConfig(c.Base())
 	if err != nil {
@@ -122,14 +147,17 @@ func mergeInto(t *testing.T, c modeltest.Case, dir string, dtype safetensors.DTy
 	if err != nil {
 		t.Fatal(err)
 	}
-	base, err := safetensors.OpenDir(c.Base())
+	base, err := safetensors.OpenDir(baseDir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer base.Close()
-	path := filepath.Join(dir, "model.safetensors")
-	if err := a.Merge(base, path, dtype); err != nil {
+	var done, total int64
+	if err := a.Merge(t.Context(), base, dir, func(d, all int64) { done, total = d, all }); err != nil {
 		t.Fatal(err)
+	}
+	if done != total || total == 0 {
+		t.Errorf("progress ended at %d of %d", done, total)
 	}
 	config, err := os.ReadFile(filepath.Join(c.Base(), "config.json"))
 	if err != nil {
@@ -138,7 +166,55 @@ func mergeInto(t *testing.T, c modeltest.Case, dir string, dtype safetensors.DTy
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), config, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return modeltest.OpenTensors(t, path)
+	merged, err := safetensors.OpenDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { merged.Close() })
+	for i, file := range base.Files() {
+		got := merged.Files()[i]
+		if filepath.Base(got.Path()) != filepath.Base(file.Path()) || !slices.Equal(got.Names(), file.Names()) {
+			t.Errorf("file %d is %s with %d tensors, the base's is %s with %d", i, got.Path(), len(got.Names()), file.Path(), len(file.Names()))
+		}
+		for _, name := range file.Names() {
+			was, _ := file.Info(name)
+			is, _ := got.Info(name)
+			if was.String() != is.String() {
+				t.Errorf("%s is %s, was %s", name, is, was)
+			}
+		}
+	}
+	return merged
+}
+
+// TestMergedDifference compares merged and unmerged models, and shows that the comparison can fail.
+func TestMergedDifference(t *testing.T) {
+	dev, err := device.Open(device.Go)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range modeltest.Cases(t, "adapter_forward.safetensors") {
+		t.Run(c.Name, func(t *testing.T) {
+			t.Parallel()
+			cfg, err := model.ReadConfig(c.Base())
+			if err != nil {
+				t.Fatal(err)
+			}
+			a, err := lora.Load(cfg, filepath.Join(c.Dir, "adapter"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			dir := t.TempDir()
+			mergeInto(t, c, asFloat32(t, c.Base()), dir)
+			ids := []int32{1, 5, 9, 2, 77, 140, 3, 3, 61, 200}
+			if got, err := a.MergedDifference(dev.Backend(), c.Base(), dir, ids); err != nil || !(got <= 1e-4) {
+				t.Errorf("merged and unmerged differ by %g, %v", got, err)
+			}
+			if got, err := a.MergedDifference(dev.Backend(), c.Base(), c.Base(), ids); err != nil || !(got > 1e-2) {
+				t.Errorf("the base without its adapter differs by only %g, %v", got, err)
+			}
+		})
+	}
 }
 
 // TestParityFiles writes adapters of PEFT's configurations and compares names, shapes, order, sizes and text.

@@ -69,17 +69,11 @@ func (f *Forward) Hidden(b Batch) (states []*Array, err error) {
 	}
 	defer FreeAll(in...)
 	ids, cos, sin, valid := in[0], in[1], in[2], in[3]
-	embed, err := f.program("embed", []*Array{f.model.Embed, ids}, func(_ *Graph, in []*Node) []*Node {
-		return []*Node{Embed(in[0], in[1])}
-	})
+	x, err := f.embed(ids)
 	if err != nil {
 		return nil, err
 	}
-	out, err := embed.Run(f.model.Embed, ids)
-	if err != nil {
-		return nil, err
-	}
-	states = append(states, out...)
+	states = append(states, x)
 	for i := range f.model.Layers {
 		x, err := f.layer(i, states[i], cos, sin, valid)
 		if err != nil {
@@ -88,6 +82,21 @@ func (f *Forward) Hidden(b Batch) (states []*Array, err error) {
 		states = append(states, x)
 	}
 	return states, nil
+}
+
+// embed looks up the ids [rows, width].
+func (f *Forward) embed(ids *Array) (*Array, error) {
+	program, err := f.program("embed", []*Array{f.model.Embed, ids}, func(_ *Graph, in []*Node) []*Node {
+		return []*Node{Embed(in[0], in[1])}
+	})
+	if err != nil {
+		return nil, err
+	}
+	out, err := program.Run(f.model.Embed, ids)
+	if err != nil {
+		return nil, err
+	}
+	return out[0], nil
 }
 
 func (f *Forward) inputs(b Batch) ([]*Array, error) {

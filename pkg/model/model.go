@@ -132,7 +132,7 @@ func ignored(cfg *Config, name string) bool {
 func loadTensor(backend compute.Backend, set *safetensors.Set, t Tensor) (*Array, error) {
 	info, _ := set.Info(t.Name)
 	data := set.Bytes(t.Name)
-	defer forget(data)
+	defer Forget(data)
 	return Fill(backend, func(out []float32) error {
 		if err := readInto(out, info.DType, data, t); err != nil {
 			return fmt.Errorf("tensor %s: %w", t.Name, err)
@@ -141,9 +141,9 @@ func loadTensor(backend compute.Backend, set *safetensors.Set, t Tensor) (*Array
 	}, t.Memory()...)
 }
 
-// forget lets go of the pages of a mapped file that were just read: they would count as memory of this process
+// Forget lets go of the pages of a mapped file that were just read: they would count as memory of this process
 // until the file is closed, a third more than the weights need. It is a hint; the pages come back when read.
-func forget(data []byte) {
+func Forget(data []byte) {
 	page := os.Getpagesize()
 	skip := int(-uintptr(unsafe.Pointer(unsafe.SliceData(data))) & uintptr(page-1))
 	if size := (len(data) - skip) / page * page; size > 0 {

@@ -186,6 +186,9 @@ func (s *Set) Float32(name string) ([]float32, error) {
 	return f.Float32(name)
 }
 
+// Files returns the files that hold the tensors, in the order of their names.
+func (s *Set) Files() []*File { return append([]*File(nil), s.files...) }
+
 // Close releases all mappings. It may be called more than once.
 func (s *Set) Close() error {
 	var errs []error
