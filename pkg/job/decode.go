@@ -128,6 +128,8 @@ func decodeValue(raw json.RawMessage, field reflect.Value) error {
 
 func kindWords(t reflect.Type) string {
 	switch t.Kind() {
+	case reflect.Pointer:
+		return kindWords(t.Elem())
 	case reflect.Int, reflect.Int64:
 		return "a whole number"
 	case reflect.Float64:

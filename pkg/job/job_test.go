@@ -143,3 +143,62 @@ func must[T any](v T, err error) T {
 	}
 	return v
 }
+
+func TestSchedulerKwargs(t *testing.T) {
+	t.Parallel()
+	const start = `{"model":"m","dataset":"d","lr_scheduler_type":`
+	tests := map[string]struct {
+		request string
+		want    []string // parts of the problems, in order
+	}{
+		"min_lr_rate":        {`"cosine_with_min_lr","lr_scheduler_kwargs":{"min_lr_rate":0.1}}`, nil},
+		"wsd":                {`"warmup_stable_decay","lr_scheduler_kwargs":{"num_decay_steps":5,"decay_type":"1-sqrt"}}`, nil},
+		"constant":           {`"constant"}`, nil},
+		"no minimum":         {`"cosine_with_min_lr"}`, []string{"needs one of min_lr and min_lr_rate"}},
+		"two minima":         {`"cosine_with_min_lr","lr_scheduler_kwargs":{"min_lr":0,"min_lr_rate":0.1}}`, []string{"needs one of min_lr and min_lr_rate"}},
+		"minimum above peak": {`"cosine_with_min_lr","lr_scheduler_kwargs":{"min_lr":1}}`, []string{"lr_scheduler_kwargs.min_lr: is out of range"}},
+		"no fall":            {`"warmup_stable_decay"}`, []string{"needs num_decay_steps"}},
+		"bad shape":          {`"warmup_stable_decay","lr_scheduler_kwargs":{"num_decay_steps":5,"decay_type":"steep"}}`, []string{"lr_scheduler_kwargs.decay_type: is not a known value"}},
+		"of another":         {`"linear","lr_scheduler_kwargs":{"min_lr_rate":0.1}}`, []string{"lr_scheduler_kwargs: is not a setting of linear"}},
+		"slip":               {`"cosine","lr_scheduler_kwargs":{"num_cycle":1}}`, []string{`did you mean "num_cycles"?`}},
+		"wrong type":         {`"cosine","lr_scheduler_kwargs":{"num_cycles":"1"}}`, []string{"num_cycles: must be a number"}},
+		"constant warmup":    {`"constant","warmup_ratio":0.1}`, []string{"lr_scheduler_type: has no warmup"}},
+		"full with b":        {`"cosine","method":"full","loraplus_lr_ratio":16}`, []string{"loraplus_lr_ratio: means nothing"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, problems := ParseRequest([]byte(start + tt.request))
+			if len(problems) != len(tt.want) {
+				t.Fatalf("problems:\n%s\nwant %d of them", Problems(problems).Error(), len(tt.want))
+			}
+			for i, want := range tt.want {
+				if !strings.Contains(problems[i].String(), want) {
+					t.Errorf("problem %q does not say %q", problems[i], want)
+				}
+			}
+		})
+	}
+}
+
+func TestSchedulerKwargsText(t *testing.T) {
+	t.Parallel()
+	const want = `{"num_decay_steps":20,"decay_type":"1-sqrt","min_lr_ratio":0.1}`
+	for _, text := range []string{"num_decay_steps=20, decay_type=1-sqrt,min_lr_ratio=0.1", want} {
+		var k SchedulerKwargs
+		if err := k.UnmarshalText([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if got := string(must(json.Marshal(k))); got != want {
+			t.Errorf("%q became %s", text, got)
+		}
+		var back SchedulerKwargs
+		if err := back.UnmarshalText([]byte(k.String())); err != nil || back.String() != k.String() {
+			t.Errorf("%q became %q, %v", k.String(), back.String(), err)
+		}
+	}
+	for _, text := range []string{"min_lr", "min_lr_rates=1", "num_decay_steps=many"} {
+		if err := new(SchedulerKwargs).UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q was accepted", text)
+		}
+	}
+}

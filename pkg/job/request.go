@@ -58,7 +58,7 @@ func ParseRequest(data []byte) (Request, []Problem) {
 }
 
 // settle applies what giving one field means for another: epochs alone replace the default number
-// of steps.
+// of steps, and a schedule without a warmup the default warmup.
 func (r *Request) settle(given []string) {
 	has := map[string]bool{}
 	for _, name := range given {
@@ -66,6 +66,9 @@ func (r *Request) settle(given []string) {
 	}
 	if has["num_train_epochs"] && !has["max_steps"] {
 		r.MaxSteps = 0
+	}
+	if r.LRSchedulerType == SchedulerConstant && !has["warmup_ratio"] {
+		r.WarmupRatio = 0
 	}
 }
 

@@ -17,15 +17,19 @@ type Training struct {
 	LoraDropout   float64       `json:"lora_dropout" yaml:"lora_dropout" help:"probability with which an input of the adapter is dropped in training"`
 	UseRSLora     bool          `json:"use_rslora" yaml:"use_rslora" help:"scale by lora_alpha / sqrt(r) instead of lora_alpha / r"`
 
-	LearningRate    float64 `json:"learning_rate" yaml:"learning_rate" help:"peak learning rate of AdamW"`
-	LRSchedulerType string  `json:"lr_scheduler_type" yaml:"lr_scheduler_type" help:"learning rate after the warmup: cosine, linear or constant"`
-	WarmupRatio     float64 `json:"warmup_ratio" yaml:"warmup_ratio" help:"share of all steps over which the learning rate rises from 0"`
-	WarmupSteps     int     `json:"warmup_steps" yaml:"warmup_steps" help:"warmup in steps; above 0 it replaces warmup_ratio"`
-	WeightDecay     float64 `json:"weight_decay" yaml:"weight_decay" help:"decoupled weight decay of AdamW"`
-	AdamBeta1       float64 `json:"adam_beta1" yaml:"adam_beta1" help:"decay of AdamW's first moment"`
-	AdamBeta2       float64 `json:"adam_beta2" yaml:"adam_beta2" help:"decay of AdamW's second moment"`
-	AdamEpsilon     float64 `json:"adam_epsilon" yaml:"adam_epsilon" help:"term that keeps AdamW's division finite"`
-	MaxGradNorm     float64 `json:"max_grad_norm" yaml:"max_grad_norm" help:"global norm to which gradients are clipped; 0 turns clipping off"`
+	LearningRate      float64         `json:"learning_rate" yaml:"learning_rate" help:"peak learning rate of AdamW"`
+	LRSchedulerType   string          `json:"lr_scheduler_type" yaml:"lr_scheduler_type" help:"how the learning rate goes: linear, cosine, cosine_with_min_lr, constant (no warmup), constant_with_warmup or warmup_stable_decay"`
+	LRSchedulerKwargs SchedulerKwargs `json:"lr_scheduler_kwargs" yaml:"lr_scheduler_kwargs" help:"further settings of the schedule, such as min_lr_rate=0.1 or num_decay_steps=20"`
+	WarmupRatio       float64         `json:"warmup_ratio" yaml:"warmup_ratio" help:"share of all steps over which the learning rate rises from 0"`
+	WarmupSteps       int             `json:"warmup_steps" yaml:"warmup_steps" help:"warmup in steps; above 0 it replaces warmup_ratio"`
+	WeightDecay       float64         `json:"weight_decay" yaml:"weight_decay" help:"decoupled weight decay of AdamW"`
+	AdamBeta1         float64         `json:"adam_beta1" yaml:"adam_beta1" help:"decay of AdamW's first moment"`
+	AdamBeta2         float64         `json:"adam_beta2" yaml:"adam_beta2" help:"decay of AdamW's second moment"`
+	AdamEpsilon       float64         `json:"adam_epsilon" yaml:"adam_epsilon" help:"term that keeps AdamW's division finite"`
+	MaxGradNorm       float64         `json:"max_grad_norm" yaml:"max_grad_norm" help:"global norm to which gradients are clipped; 0 turns clipping off"`
+
+	LoraPlusLRRatio float64 `json:"loraplus_lr_ratio" yaml:"loraplus_lr_ratio" help:"LoRA+: B matrices learn at learning_rate times this; 0 or 1 means like A"`
+	NEFTuneAlpha    float64 `json:"neftune_noise_alpha" yaml:"neftune_noise_alpha" help:"NEFTune: strength of the noise on the embeddings in training; 0 turns it off"`
 
 	MaxSteps                  int     `json:"max_steps" yaml:"max_steps" help:"number of optimizer steps; 0 means: by num_train_epochs"`
 	NumTrainEpochs            float64 `json:"num_train_epochs" yaml:"num_train_epochs" help:"passes over the dataset, used when max_steps is 0"`
@@ -49,10 +53,6 @@ const (
 
 	LossOnFull       = "full"
 	LossOnCompletion = "completion"
-
-	SchedulerCosine   = "cosine"
-	SchedulerLinear   = "linear"
-	SchedulerConstant = "constant"
 
 	DTypeAuto = "auto"
 	DTypeF32  = "f32"
@@ -111,14 +111,17 @@ func (t Training) Validate() []Problem {
 	c.floatRange("lora_dropout", t.LoraDropout, 0, 0.95, "between 0 and 0.95")
 
 	c.floatRange("learning_rate", t.LearningRate, math.SmallestNonzeroFloat64, 10, "above 0 and at most 10")
-	c.oneOf("lr_scheduler_type", t.LRSchedulerType, SchedulerCosine, SchedulerLinear, SchedulerConstant)
-	c.floatRange("warmup_ratio", t.WarmupRatio, 0, 1, "between 0 and 1")
-	c.intRange("warmup_steps", t.WarmupSteps, 0, maxSteps)
+	c.schedule(t)
 	c.floatRange("weight_decay", t.WeightDecay, 0, 10, "between 0 and 10")
 	c.floatRange("adam_beta1", t.AdamBeta1, 0, 1-1e-9, "at least 0 and below 1")
 	c.floatRange("adam_beta2", t.AdamBeta2, 0, 1-1e-9, "at least 0 and below 1")
 	c.floatRange("adam_epsilon", t.AdamEpsilon, math.SmallestNonzeroFloat64, 1, "above 0 and at most 1")
 	c.floatRange("max_grad_norm", t.MaxGradNorm, 0, 1e9, "0 (off) or above")
+	c.floatRange("loraplus_lr_ratio", t.LoraPlusLRRatio, 0, 1e6, "0 (off) or above, usually 2 to 32")
+	if t.Method == MethodFull && t.LoraPlusLRRatio > 0 {
+		c.add("loraplus_lr_ratio", formatFloat(t.LoraPlusLRRatio), "means nothing for method full, which has no B matrices", "remove it")
+	}
+	c.floatRange("neftune_noise_alpha", t.NEFTuneAlpha, 0, 1e6, "0 (off) or above, usually 5 to 15")
 
 	c.intRange("max_steps", t.MaxSteps, 0, maxSteps)
 	c.floatRange("num_train_epochs", t.NumTrainEpochs, 0, 1e6, "between 0 and 1000000")

@@ -10,7 +10,13 @@ import (
 // adamW holds the constants of the optimizer (Loshchilov and Hutter 2019, torch.optim.AdamW).
 type adamW struct {
 	beta1, beta2, epsilon, weightDecay float64
+	// ratio is that of LoRA+ (Hayou et al. 2024): the B matrices of an adapter learn at the learning rate times this.
+	// 0 and 1 turn it off.
+	ratio float64
 }
+
+// loraPlus says whether parameters learn at rates of their own.
+func (o adamW) loraPlus() bool { return o.ratio != 0 && o.ratio != 1 }
 
 // adamScalars is the number of scalars that change from step to step.
 const adamScalars = 5
@@ -29,7 +35,8 @@ func (o adamW) scalars(step int, lr, clip float64) []float32 {
 }
 
 // graph builds one update: p ← p·(1 − lr·decay), m ← β1·m + (1−β1)·g, v ← β2·v + (1−β2)·g²,
-// p ← p − lr·m̂ / (√v̂ + ε). Inputs: p, g, m, v, decay mask (all of one shape), scalars [5]. Outputs: p, m, v.
+// p ← p − lr·m̂ / (√v̂ + ε). Inputs: p, g, m, v, decay mask (all of one shape), scalars [5], and with LoRA+ the factors
+// on the learning rate (of that shape too), which also scale the decay, as a parameter group's rate does. Outputs: p, m, v.
 func (o adamW) graph(in []*Node) []*Node {
 	p, g, m, v, mask, scalars := in[0], in[1], in[2], in[3], in[4], in[5]
 	dims := p.Shape().Dimensions
@@ -39,8 +46,12 @@ func (o adamW) graph(in []*Node) []*Node {
 	g = Mul(g, scalar(0))
 	m = Add(MulScalar(m, o.beta1), MulScalar(g, 1-o.beta1))
 	v = Add(MulScalar(v, o.beta2), MulScalar(Mul(g, g), 1-o.beta2))
-	p = Sub(p, Mul(p, Mul(mask, scalar(3))))
-	p = Sub(p, Mul(scalar(1), Div(m, Add(Mul(Sqrt(v), scalar(2)), scalar(4)))))
+	decay, rate := Mul(mask, scalar(3)), scalar(1)
+	if len(in) > 6 {
+		decay, rate = Mul(decay, in[6]), Mul(rate, in[6])
+	}
+	p = Sub(p, Mul(p, decay))
+	p = Sub(p, Mul(rate, Div(m, Add(Mul(Sqrt(v), scalar(2)), scalar(4)))))
 	return []*Node{p, m, v}
 }
 

@@ -28,7 +28,12 @@ type microBatch struct {
 	places, labels []int32
 	// tokens counts the tokens without padding.
 	tokens int
+	// documents are the rows of the dataset in the rectangle.
+	documents []document
 }
+
+// document is where a row of the dataset lies: its first flat position and its number of tokens.
+type document struct{ start, length int }
 
 // batches cuts the rows into steps and micro-batches. What a step holds follows from its number and the seed
 // alone.
@@ -127,6 +132,7 @@ func (m *microBatch) put(row int, ids, labels []int32) {
 	start := row * m.width
 	copy(m.ids[start:], ids)
 	m.tokens += len(ids)
+	m.documents = append(m.documents, document{start, len(ids)})
 	for t := 1; t < len(labels); t++ {
 		if labels[t] != ignore {
 			m.places = append(m.places, int32(start+t-1))

@@ -19,6 +19,8 @@ type engine struct {
 	optimizer adamW
 	programs  map[string]*model.Program
 	tables    map[int][2]*model.Array
+	// noise is the alpha of NEFTune, 0 for none.
+	noise float64
 
 	// base holds the frozen weights; its embedding, norm and head are nil where they are trained.
 	base *model.Model
@@ -171,6 +173,11 @@ func (e *engine) forward(b *microBatch, seed uint64) (p *passed, err error) {
 		return p, err
 	}
 	p.inputs = append(p.inputs, out[0])
+	if e.noise > 0 {
+		if err := e.addNoise(p, seed); err != nil {
+			return p, err
+		}
+	}
 	for i := range e.config.Layers {
 		common := []*model.Array{cos, sin}
 		if e.target.dropout() {
@@ -374,7 +381,11 @@ func (e *engine) update(step int, lr, clip float64) error {
 	}
 	defer scalars.Free()
 	for _, g := range e.groups() {
-		out, err := e.run("adamw", e.optimizer.graph, g.value, g.gradient(), g.m, g.v, g.decay, scalars)
+		inputs := []*model.Array{g.value, g.gradient(), g.m, g.v, g.decay, scalars}
+		if g.rate != nil {
+			inputs = append(inputs, g.rate)
+		}
+		out, err := e.run("adamw", e.optimizer.graph, inputs...)
 		if err != nil {
 			return err
 		}

@@ -19,6 +19,8 @@ type group struct {
 	grad *model.Array
 	// decay is 1 where weight decay applies, 0 elsewhere. It may be shared and is not owned.
 	decay *model.Array
+	// rate are the factors on the learning rate, nil where all are 1. It may be shared and is not owned.
+	rate *model.Array
 	// zeros is the gradient before the first micro-batch. It may be shared and is not owned.
 	zeros *model.Array
 }

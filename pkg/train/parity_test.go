@@ -88,9 +88,14 @@ func (r referenceRun) adamW() adamW {
 	return adamW{beta1: o.Beta1, beta2: o.Beta2, epsilon: o.Eps, weightDecay: o.WeightDecay}
 }
 
-func (r referenceRun) schedule() schedule {
-	t := job.Training{LRSchedulerType: r.Schedule.Type, LearningRate: r.Schedule.BaseLR, WarmupSteps: r.Schedule.WarmupSteps}
-	return newSchedule(t, r.Schedule.TotalSteps)
+func (r referenceRun) schedule(t *testing.T) schedule {
+	t.Helper()
+	training := job.Training{LRSchedulerType: r.Schedule.Type, LearningRate: r.Schedule.BaseLR, WarmupSteps: r.Schedule.WarmupSteps}
+	s, err := newSchedule(training, r.Schedule.TotalSteps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // loraEngine opens the base of a case with one of its adapters.
@@ -233,7 +238,7 @@ func withoutKeyBias(list []safetensors.Tensor) []safetensors.Tensor {
 // followRun trains the steps of a reference run and compares loss, rate and norm of each.
 func followRun(t *testing.T, e *engine, want referenceRun, rows, width int) {
 	t.Helper()
-	schedule := want.schedule()
+	schedule := want.schedule(t)
 	for i, step := range want.Steps {
 		lr := schedule.rate(i)
 		modeltest.NearNumber(t, "lr", lr, step.LR, rateLimit)

@@ -71,7 +71,8 @@ func (r *run) prepare() error {
 		return err
 	}
 	r.compiler = model.NewCompiler(r.cfg.Device.Backend())
-	optimizer := adamW{beta1: t.AdamBeta1, beta2: t.AdamBeta2, epsilon: t.AdamEpsilon, weightDecay: t.WeightDecay}
+	optimizer := adamW{beta1: t.AdamBeta1, beta2: t.AdamBeta2, epsilon: t.AdamEpsilon, weightDecay: t.WeightDecay,
+		ratio: t.LoraPlusLRRatio}
 	if t.Method == job.MethodFull {
 		r.engine, err = newFullEngine(base, r.compiler, optimizer)
 	} else {
@@ -86,6 +87,7 @@ func (r *run) prepare() error {
 	if err != nil {
 		return err
 	}
+	r.engine.noise = t.NEFTuneAlpha
 	for _, g := range r.engine.groups() {
 		r.result.TrainedParameters += int64(g.value.Shape().Size())
 	}
@@ -115,7 +117,9 @@ func (r *run) prepareRows(base *model.Config) error {
 	if total == 0 {
 		total = int(math.Ceil(t.NumTrainEpochs * float64(r.batches.perEpoch())))
 	}
-	r.schedule = newSchedule(t, total)
+	if r.schedule, err = newSchedule(t, total); err != nil {
+		return err
+	}
 	spec := r.cfg.SpecDigest
 	if spec == "" {
 		text, err := json.Marshal(t)

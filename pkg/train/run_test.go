@@ -114,6 +114,48 @@ func TestResume(t *testing.T) {
 	}
 }
 
+func mustRun(t *testing.T, cfg Config) *Result {
+	t.Helper()
+	result, err := Run(context.Background(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result
+}
+
+// runAndResume runs without a stop, and once more with a stop after a step.
+func runAndResume(t *testing.T, cfg Config, at int) (whole, resumed *Result) {
+	t.Helper()
+	whole = mustRun(t, cfg)
+	cfg.Dir = t.TempDir()
+	ctx, stop := context.WithCancelCause(context.Background())
+	onStep := cfg.OnStep
+	cfg.OnStep = func(s Step) {
+		if onStep != nil {
+			onStep(s)
+		}
+		if s.Step == at {
+			stop(ErrStop)
+		}
+	}
+	_, err := Run(ctx, cfg)
+	var stopped *StoppedError
+	if !errors.As(err, &stopped) || stopped.Step != at {
+		t.Fatalf("got %v, expected a stop after step %d", err, at)
+	}
+	cfg.OnStep, cfg.Resume, cfg.Dir = onStep, stopped.Dir, t.TempDir()
+	return whole, mustRun(t, cfg)
+}
+
+func equalAdapters(t *testing.T, a, b *Result) {
+	t.Helper()
+	for _, name := range []string{lora.WeightsFile, lora.ConfigFile} {
+		if !bytes.Equal(read(t, a.AdapterDir, name), read(t, b.AdapterDir, name)) {
+			t.Errorf("%s differs between the two runs", name)
+		}
+	}
+}
+
 // TestLastCheckpoint resumes at the last step: nothing is trained, the adapter is written.
 func TestLastCheckpoint(t *testing.T) {
 	t.Parallel()
@@ -233,19 +275,6 @@ func TestCancel(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(cfg.Dir, "checkpoints")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a cancelled run left a checkpoint (%v)", err)
-	}
-}
-
-func TestSchedule(t *testing.T) {
-	t.Parallel()
-	training := job.Training{LearningRate: 1, WarmupRatio: 0.15, LRSchedulerType: job.SchedulerConstant}
-	s := newSchedule(training, 10)
-	var rates []float64
-	for i := range 4 {
-		rates = append(rates, s.rate(i))
-	}
-	if !slices.Equal(rates, []float64{0, 0.5, 1, 1}) {
-		t.Errorf("constant with two warmup steps: %v", rates)
 	}
 }
 

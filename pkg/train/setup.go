@@ -29,12 +29,28 @@ func newLoraEngine(m *model.Model, c *model.Compiler, a *lora.Adapter, o adamW) 
 		if err == nil {
 			e.layers[i], err = newGroup(e.constants, fmt.Sprintf("layer.%d", i), value, "all", nil)
 		}
+		if err == nil && o.loraPlus() {
+			e.layers[i].rate, err = e.constants.get("rate "+a.Plan.Signature(i), func(rates []float32) { fasterB(a.Plan, i, o.ratio, rates) }, len(flat))
+		}
 		if err != nil {
 			e.close()
 			return nil, err
 		}
 	}
 	return e, nil
+}
+
+// fasterB fills the factors of LoRA+ on the learning rates of a layer's flat array: 1 for A, the ratio for B, as the
+// groups of PEFT's create_loraplus_optimizer.
+func fasterB(plan *lora.Plan, layer int, ratio float64, rates []float32) {
+	for i := range rates {
+		rates[i] = 1
+	}
+	for _, m := range plan.Layers[layer] {
+		for i := m.B; i < m.B+m.Out*m.Rank; i++ {
+			rates[i] = float32(ratio)
+		}
+	}
 }
 
 // newFullEngine trains every weight of a model. The model's layers are moved into flat arrays.

@@ -11,6 +11,7 @@ import torch
 
 import formats
 import models
+import schedules
 import texts
 
 SEED = 1
@@ -45,8 +46,8 @@ def main():
     root = Path(sys.argv[1])
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    parity, qwen = root / "parity", root / "qwen"
-    for folder in (parity, qwen):
+    parity, qwen, optim = root / "parity", root / "qwen", root / "optim"
+    for folder in (parity, qwen, optim):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
 
@@ -57,6 +58,7 @@ def main():
         print(name, flush=True)
         cases[name] = models.write_case(parity / name, name, spec, SEED)
     texts.write_base_tokenizer(parity / "qwen2-tied", tokenizer, models.SPECS["qwen2-tied"]["vocab"])
+    write_optim(optim, parity / "qwen2-untied")
     sampling = formats.write_sampling(parity, SEED)
     peft = formats.write_peft(parity)
     chat = texts.write_chat_templates(parity / "chat_templates", Path(__file__).parent / "templates")
@@ -67,8 +69,13 @@ def main():
         "sampling_records": sampling, "peft_format_records": peft, "chat": chat,
     })
     write(parity / "tolerances.json", {"quantities": {k: {"recommended": v} for k, v in TOLERANCES.items()}})
-    size = sum(f.stat().st_size for d in (parity, qwen) for f in d.rglob("*") if f.is_file())
-    print(f"{size / 1e6:.2f} MB in {parity} and {qwen}")
+    size = sum(f.stat().st_size for d in (parity, qwen, optim) for f in d.rglob("*") if f.is_file())
+    print(f"{size / 1e6:.2f} MB in {parity}, {qwen} and {optim}")
+
+
+def write_optim(folder, case):
+    write(folder / "schedules.json", schedules.table())
+    models.write_loraplus(folder, case, 16, SEED)
 
 
 def write(path, value):

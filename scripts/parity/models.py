@@ -6,6 +6,7 @@ import math
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from peft.optimizers import create_loraplus_optimizer
 from safetensors.torch import save_file
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -259,16 +260,18 @@ def micro_batches(s, gen):
             return out
 
 
-def train(model, params, t, total, s, gen, norms, first_grads=None):
-    """The loop of the Hugging Face Trainer with two accumulated micro-batches."""
+def train(model, params, t, total, s, gen, norms, first_grads=None, opt=None):
+    """The loop of the Hugging Face Trainer with two accumulated micro-batches; opt is AdamW unless it is given."""
     groups = [{"params": [p for n, p in params if decays(n) or first_grads is None], "weight_decay": t["weight_decay"]},
               {"params": [p for n, p in params if not decays(n) and first_grads is not None], "weight_decay": 0.0}]
-    opt = torch.optim.AdamW([g for g in groups if g["params"]], lr=t["lr"], betas=(0.9, 0.999), eps=1e-8)
+    if opt is None:
+        opt = torch.optim.AdamW([g for g in groups if g["params"]], lr=t["lr"], betas=(0.9, 0.999), eps=1e-8)
+    ratios = [g["lr"] / t["lr"] for g in opt.param_groups]
     steps, last = [], None
     for i in range(total):
         lr = rate(i, t, total)
-        for g in opt.param_groups:
-            g["lr"] = lr
+        for g, ratio in zip(opt.param_groups, ratios):
+            g["lr"] = lr * ratio
         micro = micro_batches(s, gen)
         tokens = [trained(m[2]) for m in micro]
         sums = []
@@ -313,6 +316,19 @@ def train_lora(case, name, s, gen, seed):
 
     dump(case / "train.json", train(peft, params, s["train"], 20, s, gen, norms))
     save_file({k: v.contiguous() for k, v in get_peft_model_state_dict(peft).items()}, case / "train_final.safetensors", META)
+
+
+def write_loraplus(folder, case, ratio, seed):
+    """A run with PEFT's LoRA+ optimizer on the base of a case, from the same adapter as the case's own run."""
+    s, gen = SPECS[case.name], torch.Generator().manual_seed(seed * 1000 + 77)
+    peft = PeftModel.from_pretrained(load(case / "base"), case / "train_init", is_trainable=True).train()
+    t = s["train"]
+    opt = create_loraplus_optimizer(peft, torch.optim.AdamW, lr=t["lr"], loraplus_lr_ratio=ratio, loraplus_weight_decay=t["weight_decay"],
+                                    betas=(0.9, 0.999), eps=1e-8)
+    params = [(n, p) for n, p in peft.named_parameters() if p.requires_grad]
+    out = train(peft, params, t, 12, s, gen, lambda: None, opt=opt)
+    dump(folder / "loraplus.json", {"case": case.name, "loraplus_lr_ratio": ratio} | out)
+    save_file({k: v.contiguous() for k, v in get_peft_model_state_dict(peft).items()}, folder / "loraplus_final.safetensors", META)
 
 
 def train_full(case, s, gen):
