@@ -77,6 +77,7 @@ func (a *app) rootCommand() (*cobra.Command, error) {
   descant up`,
 		a.trainCommand(), a.chatCommand(), a.upCommand(), a.finetuneCommand(), a.mergeCommand(),
 		a.jobsCommand(), a.adaptersCommand(), a.datasetsCommand(), a.modelsCommand(),
+		a.validateCommand(), a.previewCommand(),
 		a.doctorCommand(), a.configCommand(), a.healthCommand(), a.versionCommand())
 	for _, kind := range serviceKinds() {
 		root.AddCommand(a.serviceCommand(kind))

@@ -59,17 +59,7 @@ the object store under its digest. The name stands for it until the next push.`,
 		})
 	})
 
-	validate := a.command(&cobra.Command{
-		Use: "validate FILE", Short: "Check a file of rows here; every problem with its line", Args: exactArgs(1),
-		Example: "  descant datasets validate rows.jsonl",
-	}, "", func(_ context.Context, args []string) error {
-		report, err := checkRows(args[0])
-		if err != nil {
-			return err
-		}
-		return a.print(report, func() { fmt.Fprintf(a.out, "%s: %d rows can be trained\n", args[0], report.Rows) })
-	})
-	return group("datasets", "Push, list and check datasets", "  descant datasets push rows.jsonl\n  descant datasets list", push, list, validate)
+	return group("datasets", "Push, list and check datasets", "  descant datasets push rows.jsonl\n  descant datasets list", push, list, a.validateCommand())
 }
 
 // withSystem runs a command that needs the bus and the object store.

@@ -54,8 +54,8 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// Lengths say how many tokens rows have. A percentile is the length of the first row, in order of length, at which at
-// least that share of the rows is reached; it is always a length that occurs.
+// Lengths say how long rows are. A percentile is the length of row ⌈(rows-1)·share⌉ in order of length, counted from 0, as
+// numpy's method "higher" has it; it is always a length that occurs.
 type Lengths struct {
 	Rows int64   `json:"rows"`
 	Mean float64 `json:"mean"`
@@ -67,6 +67,13 @@ type Lengths struct {
 
 // histogram counts rows by length.
 type histogram struct{ counts []int64 }
+
+func (h *histogram) add(n int) {
+	if n >= len(h.counts) {
+		h.counts = append(h.counts, make([]int64, max(n+1-len(h.counts), len(h.counts), 256))...)
+	}
+	h.counts[n]++
+}
 
 func (h histogram) summary() Lengths {
 	var l Lengths
@@ -89,7 +96,7 @@ func (h histogram) summary() Lengths {
 func (h histogram) percentile(rows int64, share int64) int {
 	var sum int64
 	for n, count := range h.counts {
-		if sum += count; sum*100 >= rows*share && count > 0 {
+		if sum += count; sum > ((rows-1)*share+99)/100 {
 			return n
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"hash"
 	"hash/maphash"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -60,6 +61,14 @@ type Row struct {
 // Where is the place of the row in words.
 func (r Row) Where() string { return where(r.Line, r.Place) }
 
+// place counts what people count: the rows of an array or table, else the lines.
+func (r Row) place() int {
+	if r.Place > 0 {
+		return r.Place
+	}
+	return r.Line
+}
+
 // Reader reads rows one by one, in memory that does not depend on their number.
 type Reader struct {
 	opts     ReadOptions
@@ -69,7 +78,7 @@ type Reader struct {
 	problems problemList
 	queue    []Row
 	seed     maphash.Seed
-	seen     map[uint64]struct{}
+	seen     map[uint64]uint32 // place of the first row with a digest
 	done     error
 }
 
@@ -94,7 +103,7 @@ func (c *countingReader) Read(p []byte) (int, error) {
 // is read before the first call of Next.
 func NewReader(in io.Reader, name string, opts ReadOptions) *Reader {
 	opts = opts.withDefaults()
-	r := &Reader{opts: opts, seed: maphash.MakeSeed(), seen: map[uint64]struct{}{}}
+	r := &Reader{opts: opts, seed: maphash.MakeSeed(), seen: map[uint64]uint32{}}
 	r.raw = &countingReader{in: in, hash: sha256.New()}
 	r.report.File = filepath.Base(name)
 	r.problems.max = opts.MaxProblems
@@ -251,11 +260,8 @@ func (l *limitedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// repeated says whether an equal row was seen before.
-func (r *Reader) repeated(row Row) bool {
-	if len(r.seen) >= maxCompared {
-		return false
-	}
+// repeated notes a row that is equal to an earlier one.
+func (r *Reader) repeated(row Row) {
 	var h maphash.Hash
 	h.SetSeed(r.seed)
 	for _, m := range row.Messages {
@@ -266,9 +272,14 @@ func (r *Reader) repeated(row Row) bool {
 	}
 	h.Write(row.Tools)
 	sum := h.Sum64()
-	_, old := r.seen[sum]
-	r.seen[sum] = struct{}{}
-	return old
+	place := row.place()
+	if first, old := r.seen[sum]; old {
+		r.report.repeat(place, int(first))
+	} else if len(r.seen) < maxCompared {
+		r.seen[sum] = uint32(min(place, math.MaxUint32))
+	} else {
+		r.report.NotCompared++
+	}
 }
 
 // ReadFile reads all rows of a file into memory. For small files; use NewReader for the others.

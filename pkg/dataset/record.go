@@ -55,9 +55,7 @@ func (r *Reader) record(rec record) {
 			r.report.Shapes = map[Shape]int{}
 		}
 		r.report.Shapes[row.Shape]++
-		if r.repeated(row) {
-			r.report.Repeats++
-		}
+		r.repeated(row)
 		r.queue = append(r.queue, row)
 	}
 }

@@ -84,12 +84,29 @@ type Report struct {
 	UnknownKeys map[string]int `json:"unknown_keys,omitempty"`
 	// LeftOut are rows that are well formed but have nothing to train on.
 	LeftOut Notes `json:"left_out"`
-	// Repeats is the number of rows that are equal to an earlier one; they are kept. Only the first 2^20 rows are compared.
+	// Repeats is the number of rows that are equal to an earlier one; they are kept.
 	Repeats int `json:"repeats,omitempty"`
+	// RepeatedRows are the first 100 of them.
+	RepeatedRows []Repeat `json:"repeated_rows,omitempty"`
+	// NotCompared is the number of rows that no later row was compared with: only the first 2^20 different ones are.
+	NotCompared int `json:"not_compared,omitempty"`
 	// BlankLines is the number of blank lines between rows of a JSONL file.
 	BlankLines int `json:"blank_lines,omitempty"`
 	// Remarks are further things in words, such as a byte order mark that was skipped.
 	Remarks []string `json:"remarks,omitempty"`
+}
+
+// Repeat is a row that is equal to an earlier one. Both are counted by lines, in arrays and tables by rows.
+type Repeat struct {
+	Place int `json:"place"`
+	First int `json:"first"`
+}
+
+func (r *Report) repeat(place, first int) {
+	r.Repeats++
+	if len(r.RepeatedRows) < maxListed {
+		r.RepeatedRows = append(r.RepeatedRows, Repeat{place, first})
+	}
 }
 
 // maxUnknown bounds the number of different unknown keys that are counted.
@@ -127,7 +144,17 @@ func (r *Report) Text() string {
 		b.WriteByte('\n')
 	}
 	if r.Repeats > 0 {
-		fmt.Fprintf(&b, "%d rows repeat an earlier row; they are kept\n", r.Repeats)
+		fmt.Fprintf(&b, "%d rows repeat an earlier row; they are kept", r.Repeats)
+		for i, repeat := range r.RepeatedRows[:min(len(r.RepeatedRows), 10)] {
+			fmt.Fprintf(&b, "%s %d (= %d)", map[bool]string{true: ":", false: ","}[i == 0], repeat.Place, repeat.First)
+		}
+		if r.Repeats > 10 {
+			b.WriteString(", …")
+		}
+		b.WriteByte('\n')
+	}
+	if r.NotCompared > 0 {
+		fmt.Fprintf(&b, "repeats of the last %d rows among themselves are not looked for\n", r.NotCompared)
 	}
 	for _, s := range r.Remarks {
 		b.WriteString(s + "\n")

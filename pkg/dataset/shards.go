@@ -160,11 +160,7 @@ func (s *Shards) Tokens() (all, trained int64) {
 func (s *Shards) Lengths() Lengths {
 	var h histogram
 	for i := range s.Len() {
-		n := int(s.starts[i+1] - s.starts[i])
-		for n >= len(h.counts) {
-			h.counts = append(h.counts, make([]int64, len(h.counts)+256)...)
-		}
-		h.counts[n]++
+		h.add(int(s.starts[i+1] - s.starts[i]))
 	}
 	return h.summary()
 }

@@ -23,7 +23,7 @@ type shardRow struct {
 	Row      int64   `parquet:"row"`
 }
 
-// shardWriter writes rows into files of a bounded number of rows. Every file is written under a temporary name and gets
+// shardWriter writes rows into files of a bounded number of rows, or nowhere when it has no folder. Every file is written under a temporary name and gets
 // its own when it is complete and on disk.
 type shardWriter struct {
 	dir     string
@@ -43,7 +43,7 @@ func newShardWriter(dir string, opts TokeniseOptions) *shardWriter {
 }
 
 func (w *shardWriter) write(row shardRow, trained int) error {
-	if w.refused.total > 0 {
+	if w.refused.total > 0 || w.dir == "" {
 		return nil
 	}
 	if w.out == nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,7 +28,8 @@ const (
 
 	KeepStart = "keep_start" // cut the end of a long row
 	KeepEnd   = "keep_end"   // cut the start of a long row
-	LeaveOut  = "leave_out"  // leave a long row out
+	Drop      = "drop"       // leave a long row out
+	Refuse    = "error"      // a long row is a problem of the dataset
 )
 
 // TokeniseOptions say how rows become ids and labels.
@@ -36,7 +38,7 @@ type TokeniseOptions struct {
 	LossOn string
 	// MaxLength is the number of tokens of the longest row. Defaults to 1024.
 	MaxLength int
-	// Truncation says what happens to longer rows: "keep_start", "keep_end" or "leave_out". Defaults to "keep_start".
+	// Truncation says what happens to longer rows: "keep_start", "keep_end", "drop" or "error". Defaults to "keep_start".
 	Truncation string
 	// RowsPerShard is the number of rows in a shard. Defaults to 50000.
 	RowsPerShard int
@@ -44,6 +46,8 @@ type TokeniseOptions struct {
 	Workers int
 	// Metadata is written into every shard; digests of the tokenizer, the template and the options belong here.
 	Metadata map[string]string
+	// Each is called with every row that was read, in order, by one goroutine; may be nil.
+	Each func(Row)
 	// Progress is called about four times a second and at the end; may be nil.
 	Progress func(Progress)
 }
@@ -67,8 +71,11 @@ type Result struct {
 	Rows          int64 `json:"rows"`
 	Tokens        int64 `json:"tokens"`
 	TrainedTokens int64 `json:"trained_tokens"`
-	// Lengths are those of the rows in the shards.
-	Lengths Lengths `json:"lengths"`
+	// AnswerTokens are the tokens of answers in the shards, which is what loss_on "completion" trains.
+	AnswerTokens int64 `json:"answer_tokens"`
+	// Lengths are those of the rows in the shards, WholeLengths those of all rows before cutting.
+	Lengths      Lengths `json:"lengths"`
+	WholeLengths Lengths `json:"whole_lengths"`
 	// Truncated are rows that were cut, LeftOut rows that are in no shard though they could be read.
 	Truncated Notes `json:"truncated"`
 	LeftOut   Notes `json:"left_out"`
@@ -101,8 +108,8 @@ func (o TokeniseOptions) validate() error {
 		return fmt.Errorf("loss_on is %q; use %q or %q", o.LossOn, LossFull, LossCompletion)
 	case o.MaxLength < 2:
 		return fmt.Errorf("max_length is %d; use at least 2", o.MaxLength)
-	case o.Truncation != KeepStart && o.Truncation != KeepEnd && o.Truncation != LeaveOut:
-		return fmt.Errorf("truncation is %q; use %q, %q or %q", o.Truncation, KeepStart, KeepEnd, LeaveOut)
+	case !slices.Contains([]string{KeepStart, KeepEnd, Drop, Refuse}, o.Truncation):
+		return fmt.Errorf("truncation is %q; use %q, %q, %q or %q", o.Truncation, KeepStart, KeepEnd, Drop, Refuse)
 	}
 	return nil
 }
@@ -119,13 +126,13 @@ type encoded struct {
 // Tokenise reads all rows, encodes them on several processors and writes them in their order into shards in dir, in memory
 // bounded by the number of workers and the size of a row group. The same file and options give the same bytes. When rows
 // are bad, also in the eyes of encode, the error is a *ValidationError with all problems, and no shard is left behind.
+// An empty dir writes nothing: the rows are only checked and measured.
 func Tokenise(ctx context.Context, rows *Reader, encode Encode, dir string, opts TokeniseOptions) (*Result, error) {
 	opts = opts.withDefaults()
 	if err := opts.validate(); err != nil {
 		return nil, fmt.Errorf("tokenise %s: %w", rows.report.File, err)
 	}
 	t := &tokeniser{opts: opts, rows: rows, out: newShardWriter(dir, opts), started: time.Now()}
-	t.lengths.counts = make([]int64, opts.MaxLength+1)
 	err := t.run(ctx, encode)
 	if err == nil {
 		err = t.out.close()
@@ -136,7 +143,7 @@ func Tokenise(ctx context.Context, rows *Reader, encode Encode, dir string, opts
 	}
 	t.progress(true)
 	t.result.Shards = t.out.names
-	t.result.Lengths = t.lengths.summary()
+	t.result.Lengths, t.result.WholeLengths = t.lengths.summary(), t.whole.summary()
 	t.result.Report = *rows.Report()
 	return &t.result, nil
 }
@@ -147,6 +154,7 @@ type tokeniser struct {
 	out     *shardWriter
 	result  Result
 	lengths histogram
+	whole   histogram
 	started time.Time
 	shown   time.Time
 }
@@ -206,6 +214,9 @@ func (t *tokeniser) feed(ctx context.Context, work, order chan<- *encoded) error
 			}
 			continue
 		}
+		if t.opts.Each != nil {
+			t.opts.Each(row)
+		}
 		e := &encoded{row: row, ready: make(chan struct{})}
 		for _, to := range []chan<- *encoded{order, work} {
 			select {
@@ -228,18 +239,19 @@ func (t *tokeniser) take(e *encoded) error {
 		return fmt.Errorf("tokenise %s: the encoder gave %d ids and a mask of %d", e.row.Where(), len(e.ids), len(e.trained))
 	}
 	note := RowNote{Line: e.row.Line, Row: e.row.Place, Reason: ReasonTooLong, Tokens: len(e.ids)}
-	if n, limit := len(e.ids), t.opts.MaxLength; n > limit {
-		switch t.opts.Truncation {
-		case LeaveOut:
-			t.result.LeftOut.add(note)
+	t.whole.add(len(e.ids))
+	from, to := t.opts.window(len(e.ids))
+	if from == to {
+		if t.opts.Truncation == Refuse {
+			t.out.refused.add(Problem{Code: CodeTooLong, Line: e.row.Line, Row: e.row.Place,
+				Found: fmt.Sprintf("the row has %d tokens, more than max_length %d", to, t.opts.MaxLength), Hint: "shorten the row, raise max_length, or choose another truncation"})
 			return nil
-		case KeepStart:
-			e.ids, e.trained = e.ids[:limit], e.trained[:limit]
-		case KeepEnd:
-			e.ids, e.trained = e.ids[n-limit:], e.trained[n-limit:]
 		}
+		t.result.LeftOut.add(note)
+		return nil
 	}
-	labels, trained := t.labels(e)
+	e.ids, e.trained = e.ids[from:to], e.trained[from:to]
+	labels, trained := t.opts.labels(e.ids, e.trained)
 	if trained == 0 {
 		note.Reason = ReasonNothing
 		t.result.LeftOut.add(note)
@@ -248,7 +260,12 @@ func (t *tokeniser) take(e *encoded) error {
 	if note.Tokens > len(e.ids) {
 		t.result.Truncated.add(note)
 	}
-	t.lengths.counts[len(e.ids)]++
+	t.lengths.add(len(e.ids))
+	for i, answer := range e.trained {
+		if answer && i > 0 {
+			t.result.AnswerTokens++
+		}
+	}
 	t.result.Rows++
 	t.result.Tokens += int64(len(e.ids))
 	t.result.TrainedTokens += int64(trained)
@@ -256,12 +273,25 @@ func (t *tokeniser) take(e *encoded) error {
 	return t.out.write(shardRow{InputIDs: e.ids, Labels: labels, Row: int64(e.row.Index)}, trained)
 }
 
+// window is the part [from, to) of a row of n tokens that is kept; from == to when the row is left out or refused.
+func (o TokeniseOptions) window(n int) (from, to int) {
+	switch {
+	case n <= o.MaxLength || n == 0:
+		return 0, n
+	case o.Truncation == KeepStart:
+		return 0, o.MaxLength
+	case o.Truncation == KeepEnd:
+		return n - o.MaxLength, n
+	}
+	return n, n
+}
+
 // labels are the ids where they are trained. The count leaves the first position out: nothing predicts it.
-func (t *tokeniser) labels(e *encoded) (labels []int32, trained int) {
-	labels = make([]int32, len(e.ids))
-	for i, id := range e.ids {
+func (o TokeniseOptions) labels(ids []int32, answers []bool) (labels []int32, trained int) {
+	labels = make([]int32, len(ids))
+	for i, id := range ids {
 		labels[i] = IgnoreLabel
-		if t.opts.LossOn == LossFull || e.trained[i] {
+		if o.LossOn == LossFull || answers[i] {
 			labels[i] = id
 			if i > 0 {
 				trained++
@@ -269,6 +299,34 @@ func (t *tokeniser) labels(e *encoded) (labels []int32, trained int) {
 		}
 	}
 	return labels, trained
+}
+
+// Use is what training does with one token of a row.
+type Use string
+
+// The uses of a token.
+const (
+	UseTrained Use = "trained" // its loss is trained
+	UseContext Use = "context" // it is only read
+	UseCut     Use = "cut"     // it is not in the shard, as the row is longer than max_length
+)
+
+// Uses says what training does with each token of a row that was encoded, under the rules of Tokenise.
+func Uses(ids []int32, answers []bool, opts TokeniseOptions) ([]Use, error) {
+	opts = opts.withDefaults()
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	uses := slices.Repeat([]Use{UseCut}, len(ids))
+	from, to := opts.window(len(ids))
+	labels, _ := opts.labels(ids[from:to], answers[from:to])
+	for i, label := range labels {
+		uses[from+i] = UseContext
+		if label != IgnoreLabel && i > 0 {
+			uses[from+i] = UseTrained
+		}
+	}
+	return uses, nil
 }
 
 // verdict is the error after all rows were read well.

@@ -92,7 +92,7 @@ func TestTokeniseTruncation(t *testing.T) {
 		{LossFull, KeepStart, 3, "3-4", ""},
 		{LossCompletion, KeepStart, 2, "3", "4"}, // nothing of the answer of line 4 is left
 		{LossCompletion, KeepEnd, 3, "3-4", ""},
-		{LossFull, LeaveOut, 1, "", "3-4"},
+		{LossFull, Drop, 1, "", "3-4"},
 	} {
 		result, shards, _ := tokenise(t, data, TokeniseOptions{LossOn: c.lossOn, Truncation: c.policy, MaxLength: 20})
 		if result.Rows != c.rows || result.Truncated.Lines.String() != c.cut || result.LeftOut.Lines.String() != c.left {
@@ -177,7 +177,7 @@ func TestTokeniseRefusals(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		_, err := Tokenise(t.Context(), NewReader(strings.NewReader(c.data), "x", ReadOptions{}), byteEncoder, dir,
-			TokeniseOptions{MaxLength: 20, Truncation: LeaveOut, RowsPerShard: 1, Workers: 1})
+			TokeniseOptions{MaxLength: 20, Truncation: Drop, RowsPerShard: 1, Workers: 1})
 		var bad *ValidationError
 		if !errors.As(err, &bad) || bad.Lines.String() != c.lines || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", c.name, err)

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/daulet/tokenizers"
 
@@ -239,6 +240,25 @@ func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 		return ""
 	}
 	return text
+}
+
+// TokenText is the text of one token for people. Bytes that are no characters by themselves, as tokens may hold a part
+// of a character, are written as <0xE4>.
+func (t *Tokenizer) TokenText(id int32) string {
+	if t.bytes == nil {
+		return t.Decode([]int32{id}, false)
+	}
+	var out strings.Builder
+	for data := t.tokenBytes(id, false); len(data) > 0; {
+		r, n := utf8.DecodeRune(data)
+		if r == utf8.RuneError && n == 1 {
+			fmt.Fprintf(&out, "<0x%02X>", data[0])
+		} else {
+			out.Write(data[:n])
+		}
+		data = data[n:]
+	}
+	return out.String()
 }
 
 func (t *Tokenizer) tokenBytes(id int32, skipSpecial bool) []byte {

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"descant/pkg/chat"
+	"descant/pkg/dataset"
+	"descant/pkg/job"
+)
+
+// preview is one row as a training sees it.
+type preview struct {
+	Row      int            `json:"row"` // among the rows that can be trained, from 1
+	Line     int            `json:"line"`
+	Shape    dataset.Shape  `json:"shape"`
+	Model    string         `json:"model"`
+	Messages []chat.Message `json:"messages"`
+	Text     string         `json:"text"`
+	Tokens   []previewToken `json:"tokens"`
+	Trained  int            `json:"trained"`
+	Cut      int            `json:"cut"`
+}
+
+type previewToken struct {
+	ID   int32       `json:"id"`
+	Text string      `json:"text"`
+	Use  dataset.Use `json:"use"`
+}
+
+func (a *app) previewCommand() *cobra.Command {
+	var flags *rowFlags
+	var row int
+	cmd := a.command(&cobra.Command{
+		Use: "preview DATA", Short: "Show a row as a training sees it, token by token", Args: exactArgs(1),
+		Long: `Show a row of a file as a training sees it: rendered with the chat template of the base and cut into tokens.
+On a terminal trained tokens are green, others grey and tokens beyond max_length red; elsewhere a table has one
+token a line, with * for a trained and x for a cut one. DATA is a file or builtin:sample.`,
+		Example: `  descant preview rows.jsonl --model builtin:tiny
+  descant preview rows.jsonl --row 17 --loss-on completion
+  descant preview builtin:sample --model builtin:tiny --json`,
+	}, "hub", func(ctx context.Context, args []string) error {
+		if err := flags.load(); err != nil {
+			return err
+		}
+		if row < 1 {
+			return &exitError{code: exitUsage, err: fmt.Errorf("--row is %d: rows count from 1", row)}
+		}
+		p, err := a.preview(ctx, args[0], row, flags)
+		if err != nil {
+			return err
+		}
+		return a.print(p, func() { a.printPreview(p, flags) })
+	})
+	flags = bindRows(cmd, defaultModel)
+	cmd.Flags().IntVar(&row, "row", 1, "which of the rows that can be trained, from 1")
+	return cmd
+}
+
+func (a *app) preview(ctx context.Context, name string, number int, flags *rowFlags) (*preview, error) {
+	in, err := openRows(name)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	row, err := nthRow(newReader(in, name, dataset.ReadOptions{}), name, number)
+	if err != nil {
+		return nil, err
+	}
+	language, err := a.openLanguage(ctx, flags.Model)
+	if err != nil {
+		return nil, err
+	}
+	defer language.Close()
+	e, err := language.EncodeInput(language.template, chat.Input{Messages: row.Messages, Tools: row.Tools})
+	if err != nil {
+		return nil, job.UserError(job.CodeBadDataset, fmt.Sprintf("%s of %s cannot be rendered: %v", row.Where(), name, err), "change the turns to what the chat template of the base allows")
+	}
+	uses, err := dataset.Uses(e.IDs, e.Trained, flags.tokenise())
+	if err != nil {
+		return nil, err
+	}
+	p := &preview{Row: number, Line: row.Line, Shape: row.Shape, Model: flags.Model, Messages: row.Messages, Text: e.Text}
+	for i, id := range e.IDs {
+		p.Tokens = append(p.Tokens, previewToken{ID: id, Text: language.TokenText(id), Use: uses[i]})
+		switch uses[i] {
+		case dataset.UseTrained:
+			p.Trained++
+		case dataset.UseCut:
+			p.Cut++
+		}
+	}
+	return p, nil
+}
+
+// nthRow reads up to a row. Problems of rows before it are no obstacle: what is wrong is for `validate` to say.
+func nthRow(rows *dataset.Reader, name string, number int) (dataset.Row, error) {
+	for n := 1; ; n++ {
+		row, err := rows.Next()
+		if errors.Is(err, io.EOF) {
+			return row, job.UserError(job.CodeBadDataset, fmt.Sprintf("%s has no row %d: %d rows can be trained", name, number, n-1), fmt.Sprintf("use --row 1 to %d", n-1))
+		}
+		if err != nil {
+			return row, err
+		}
+		if n == number {
+			return row, nil
+		}
+	}
+}
+
+func (a *app) printPreview(p *preview, flags *rowFlags) {
+	fmt.Fprintf(a.out, "row %d (line %d, %s): %d tokens, %d trained (loss_on %s)", p.Row, p.Line, p.Shape, len(p.Tokens), p.Trained, flags.LossOn)
+	if p.Cut > 0 {
+		fmt.Fprintf(a.out, ", %d cut (max_length %d)", p.Cut, flags.MaxLength)
+	}
+	fmt.Fprintln(a.out)
+	if terminal(a.out) {
+		fmt.Fprintln(a.out, colours(p.Tokens))
+		return
+	}
+	marks := map[dataset.Use]string{dataset.UseTrained: "*", dataset.UseCut: "x"}
+	for _, t := range p.Tokens {
+		fmt.Fprintf(a.out, "%8d %1s %s\n", t.ID, marks[t.Use], strconv.Quote(t.Text))
+	}
+}
+
+// colours writes tokens as running text; two shades of a colour tell neighbours apart. Control characters are shown by
+// their names, so that no row can change the terminal.
+func colours(tokens []previewToken) string {
+	shades := map[dataset.Use][2]string{
+		dataset.UseTrained: {"\x1b[30;42m", "\x1b[30;102m"},
+		dataset.UseContext: {"\x1b[30;47m", "\x1b[30;107m"},
+		dataset.UseCut:     {"\x1b[30;41m", "\x1b[30;101m"},
+	}
+	var b strings.Builder
+	for i, t := range tokens {
+		text := strings.Map(func(r rune) rune {
+			switch {
+			case r == '\n':
+				return '↵'
+			case r == '\t':
+				return '→'
+			case r < ' ' || r >= 0x7f && r < 0xa0:
+				return '\uFFFD'
+			}
+			return r
+		}, t.Text)
+		b.WriteString(shades[t.Use][i%2] + text + "\x1b[0m")
+		if strings.HasSuffix(t.Text, "\n") {
+			b.WriteByte('\n')
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"descant/pkg/chat"
+	"descant/pkg/dataset"
+	"descant/pkg/job"
+	"descant/pkg/lifecycle"
+	"descant/pkg/tokenizer"
+)
+
+// rowFlags are the flags of commands that look at rows as a training would see them.
+type rowFlags struct {
+	Model     string `yaml:"model" help:"base whose tokenizer and chat template make the tokens"`
+	MaxLength int    `yaml:"max_length" help:"longest row in tokens"`
+	LossOn    string `yaml:"loss_on" help:"tokens that are trained: full (the whole row) or completion (answers only)"`
+
+	loader *lifecycle.Loader
+}
+
+// bindRows adds the flags to a command; model is the default base, "" for none.
+func bindRows(cmd *cobra.Command, model string) *rowFlags {
+	training := job.DefaultTraining()
+	f := &rowFlags{Model: model, MaxLength: training.MaxLength, LossOn: training.LossOn}
+	loader, err := lifecycle.NewLoader(f)
+	if err != nil {
+		panic(err) // the tags above are wrong, which every test would show
+	}
+	f.loader = loader
+	loader.BindFlags(cmd.Flags())
+	return f
+}
+
+// load takes the flags that were given and checks them as a request does.
+func (f *rowFlags) load() error {
+	if err := f.loader.Load("", nil); err != nil {
+		return &exitError{code: exitUsage, err: err}
+	}
+	training := job.DefaultTraining()
+	training.MaxLength, training.LossOn = f.MaxLength, f.LossOn
+	if problems := training.Validate(); len(problems) > 0 {
+		return &exitError{code: exitUsage, err: job.UserError(job.CodeBadRequest, "the rows cannot be looked at so", "correct the flags; `--help` describes them", problems...)}
+	}
+	return nil
+}
+
+func (f *rowFlags) tokenise() dataset.TokeniseOptions {
+	return dataset.TokeniseOptions{MaxLength: f.MaxLength, LossOn: f.LossOn}
+}
+
+// openRows opens a file of rows, or the built-in sample.
+func openRows(name string) (io.ReadCloser, error) {
+	if name == dataset.SampleName {
+		return io.NopCloser(bytes.NewReader(dataset.SampleBytes())), nil
+	}
+	in, err := os.Open(name)
+	if err != nil {
+		return nil, job.UserError(job.CodeDatasetMissing, fmt.Sprintf("the rows of %s cannot be read: %v", name, err), "give the path of a file, or builtin:sample")
+	}
+	if info, err := in.Stat(); err == nil && info.IsDir() {
+		_ = in.Close() // it was only opened to look
+		return nil, job.UserError(job.CodeDatasetMissing, name+" is a folder, not a file of rows", "give the path of a file in it")
+	}
+	return in, nil
+}
+
+func newReader(in io.Reader, name string, opts dataset.ReadOptions) *dataset.Reader {
+	return dataset.NewReader(in, filepath.Base(name), opts)
+}
+
+// language is the tokenizer and the chat template of a base.
+type language struct {
+	*tokenizer.Tokenizer
+	template *chat.Template
+}
+
+// openLanguage loads the text side of a base. A folder needs no weights for it.
+func (a *app) openLanguage(ctx context.Context, model string) (*language, error) {
+	dir, err := localFile(model)
+	if err != nil {
+		return nil, err
+	}
+	if dir == "" {
+		_, snapshot, err := a.base(ctx, model)
+		if err != nil {
+			return nil, err
+		}
+		dir = snapshot.Dir
+	}
+	t, err := tokenizer.Load(dir)
+	if err != nil {
+		return nil, job.UserError(job.CodeBadModel, "model "+model+" cannot be used: "+err.Error(), "use a base with a tokenizer.json")
+	}
+	template, err := t.Template()
+	if err != nil {
+		t.Close()
+		return nil, job.UserError(job.CodeBadModel, "model "+model+" cannot be used: "+err.Error(), "use the instruction-tuned variant of the base")
+	}
+	return &language{t, template}, nil
+}
+
+func (l *language) encode(messages []chat.Message, tools json.RawMessage) ([]int32, []bool, error) {
+	return l.EncodeChat(l.template, messages, tools, false)
+}
