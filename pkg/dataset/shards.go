@@ -16,6 +16,7 @@ type Shards struct {
 	labels   []int32
 	starts   []int64 // of row i in ids and labels; one more than rows
 	rows     []int64 // index of row i in the dataset
+	lines    []int64 // line of row i in the dataset's file, or 0
 	metadata map[string]string
 }
 
@@ -118,6 +119,7 @@ func (s *Shards) rowsOf(in *parquet.GenericReader[shardRow]) error {
 			s.labels = append(s.labels, row.Labels...)
 			s.starts = append(s.starts, int64(len(s.ids)))
 			s.rows = append(s.rows, row.Row)
+			s.lines = append(s.lines, row.Line)
 		}
 		if err == io.EOF {
 			return nil
@@ -139,6 +141,9 @@ func (s *Shards) Row(i int) (ids, labels []int32) {
 
 // Index is the place of row i among the rows of the dataset that could be read, from 0.
 func (s *Shards) Index(i int) int { return int(s.rows[i]) }
+
+// Line is the line of the dataset's file on which row i begins, from 1, or 0 where the shards do not say.
+func (s *Shards) Line(i int) int { return int(s.lines[i]) }
 
 // Metadata is the value of a key of the first shard's metadata.
 func (s *Shards) Metadata(key string) string { return s.metadata[key] }

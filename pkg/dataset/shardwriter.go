@@ -21,6 +21,7 @@ type shardRow struct {
 	InputIDs []int32 `parquet:"input_ids,list"`
 	Labels   []int32 `parquet:"labels,list"`
 	Row      int64   `parquet:"row"`
+	Line     int64   `parquet:"line"` // of the file, from 1; 0 where it is not known
 }
 
 // shardWriter writes rows into files of a bounded number of rows, or nowhere when it has no folder. Every file is written under a temporary name and gets

@@ -270,7 +270,7 @@ func (t *tokeniser) take(e *encoded) error {
 	t.result.Tokens += int64(len(e.ids))
 	t.result.TrainedTokens += int64(trained)
 	t.progress(false)
-	return t.out.write(shardRow{InputIDs: e.ids, Labels: labels, Row: int64(e.row.Index)}, trained)
+	return t.out.write(shardRow{InputIDs: e.ids, Labels: labels, Row: int64(e.row.Index), Line: int64(e.row.Line)}, trained)
 }
 
 // window is the part [from, to) of a row of n tokens that is kept; from == to when the row is left out or refused.

@@ -58,9 +58,10 @@ func (s Spec) Canonical() []byte {
 	return data
 }
 
-// ParseSpec reads a canonical spec.
+// ParseSpec reads a canonical spec. Hyper-parameters that it does not name, because the version that wrote it did not
+// know them, have their defaults.
 func ParseSpec(data []byte) (Spec, error) {
-	var s Spec
+	s := Spec{Training: DefaultTraining()}
 	if err := json.Unmarshal(data, &s); err != nil {
 		return Spec{}, fmt.Errorf("read job spec: %w", err)
 	}

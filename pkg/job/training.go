@@ -40,10 +40,13 @@ type Training struct {
 	Seed                      int64   `json:"seed" yaml:"seed" help:"seed of initialisation, row order and dropout"`
 
 	LoggingSteps int    `json:"logging_steps" yaml:"logging_steps" help:"a step event every so many steps"`
-	SaveSteps    int    `json:"save_steps" yaml:"save_steps" help:"a checkpoint every so many steps; 0 means only when the run is stopped"`
+	SaveSteps    int    `json:"save_steps" yaml:"save_steps" help:"a checkpoint every so many steps; 0: none by steps"`
 	DType        string `json:"dtype" yaml:"dtype" help:"arithmetic of the frozen base: auto or f32"`
 
 	ReportTo string `json:"report_to" yaml:"report_to" help:"where the curves go beside report.html: none, or tensorboard (event files with the adapter)"`
+
+	SaveMinutes    float64 `json:"save_minutes" yaml:"save_minutes" help:"a checkpoint when the last one is so many minutes old; 0: none by time"`
+	SaveTotalLimit int     `json:"save_total_limit" yaml:"save_total_limit" help:"checkpoints that are kept while the job runs; 0: as many as the trainer's keep_checkpoints says"`
 }
 
 // Values of the hyper-parameters that are one of a few words.
@@ -68,6 +71,7 @@ const (
 	maxLength = 131072
 	maxSteps  = 10_000_000
 	maxBatch  = 4096
+	maxSaved  = 100 // checkpoints of one job
 )
 
 // DefaultTraining returns the values that hold for every field a request leaves out.
@@ -98,6 +102,8 @@ func DefaultTraining() Training {
 		DType:        DTypeAuto,
 
 		ReportTo: ReportToNone,
+
+		SaveMinutes: 10,
 	}
 }
 
@@ -140,6 +146,8 @@ func (t Training) Validate() []Problem {
 	}
 	c.intRange("logging_steps", t.LoggingSteps, 1, maxSteps)
 	c.intRange("save_steps", t.SaveSteps, 0, maxSteps)
+	c.floatRange("save_minutes", t.SaveMinutes, 0, 1e6, "between 0 and 1000000")
+	c.intRange("save_total_limit", t.SaveTotalLimit, 0, maxSaved)
 	if t.DType == DTypeBF16 {
 		c.add("dtype", strconv.Quote(t.DType), "is not available for training", "use auto or f32; a base that is stored in bf16 is converted exactly")
 	} else {

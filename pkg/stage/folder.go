@@ -35,10 +35,20 @@ type FolderFile struct {
 }
 
 const (
-	folderFormat   = 1
-	folderManifest = "manifest.json"
-	maxManifest    = 16 << 20
+	// FolderManifest is the name of a folder's manifest.
+	FolderManifest = "manifest.json"
+
+	folderFormat = 1
+	maxManifest  = 16 << 20
 )
+
+// ErrDamaged is wrapped by the error of a folder that is not what was stored: a file is missing or has another digest,
+// or its manifest cannot be read.
+var ErrDamaged = errors.New("damaged")
+
+func damaged(doing string, err error) error {
+	return job.BugError(doing, fmt.Errorf("%w: %w", ErrDamaged, err))
+}
 
 // PutFolder stores every file below dir, info as JSON, and then the manifest. A folder that is there
 // already wins: whoever was quicker wrote the same.
@@ -67,7 +77,7 @@ func PutFolder(ctx context.Context, objects *blob.Store, prefix, dir string, inf
 	if err != nil {
 		return folder, job.BugError("write manifest of "+prefix, err)
 	}
-	err = objects.PutIfAbsent(ctx, prefix+"/"+folderManifest, data)
+	err = objects.PutIfAbsent(ctx, prefix+"/"+FolderManifest, data)
 	if errors.Is(err, blob.ErrExists) {
 		return GetFolder(ctx, objects, prefix)
 	}
@@ -84,7 +94,7 @@ func filesBelow(dir string) ([]string, error) {
 			return err
 		}
 		name, err := filepath.Rel(dir, path)
-		if err == nil && entry.Type().IsRegular() && name != folderManifest {
+		if err == nil && entry.Type().IsRegular() && name != FolderManifest {
 			names = append(names, filepath.ToSlash(name))
 		}
 		return err
@@ -96,7 +106,7 @@ func filesBelow(dir string) ([]string, error) {
 // GetFolder reads a folder's manifest; blob.ErrNotFound if there is none.
 func GetFolder(ctx context.Context, objects *blob.Store, prefix string) (Folder, error) {
 	var folder Folder
-	data, err := objects.Read(ctx, prefix+"/"+folderManifest, maxManifest)
+	data, err := objects.Read(ctx, prefix+"/"+FolderManifest, maxManifest)
 	if errors.Is(err, blob.ErrNotFound) {
 		return folder, err
 	}
@@ -104,7 +114,7 @@ func GetFolder(ctx context.Context, objects *blob.Store, prefix string) (Folder,
 		return folder, job.InfrastructureError(job.CodeStore, "read manifest of "+prefix, err)
 	}
 	if err := json.Unmarshal(data, &folder); err != nil || folder.Format != folderFormat {
-		return folder, job.BugError("read manifest of "+prefix, fmt.Errorf("format %d, error %v", folder.Format, err))
+		return folder, damaged("read manifest of "+prefix, fmt.Errorf("format %d, error %v", folder.Format, err))
 	}
 	return folder, nil
 }
@@ -124,7 +134,7 @@ func (f Folder) Fetch(ctx context.Context, objects *blob.Store, prefix, dir stri
 	var paths []string
 	for _, file := range f.Files {
 		if !fs.ValidPath(file.Name) || strings.Contains(file.Name, `\`) {
-			return nil, job.BugError("fetch "+prefix, fmt.Errorf("its manifest names a file %q outside its folder", file.Name))
+			return nil, damaged("fetch "+prefix, fmt.Errorf("its manifest names a file %q outside its folder", file.Name))
 		}
 		path := filepath.Join(dir, filepath.FromSlash(file.Name))
 		paths = append(paths, path)
@@ -135,7 +145,7 @@ func (f Folder) Fetch(ctx context.Context, objects *blob.Store, prefix, dir stri
 		}
 		if err := objects.GetFile(ctx, prefix+"/"+file.Name, path, file.Digest); err != nil {
 			if errors.Is(err, blob.ErrDigest) || errors.Is(err, blob.ErrNotFound) {
-				return nil, job.BugError("fetch "+file.Name, err)
+				return nil, damaged("fetch "+file.Name, err)
 			}
 			return nil, job.InfrastructureError(job.CodeStore, "fetch "+file.Name, err)
 		}

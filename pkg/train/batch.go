@@ -22,6 +22,8 @@ type Rows interface {
 // microBatch is a rectangle of rows, padded on the right.
 type microBatch struct {
 	rows, width int
+	// index are the rows that it holds.
+	index []int
 	// ids are the tokens [rows·width], 0 at padding.
 	ids []int32
 	// places are the flat positions whose output predicts a trained token, labels those tokens.
@@ -120,6 +122,7 @@ func (b *batches) step(step int) []*microBatch {
 		for r, i := range part {
 			ids, labels := b.rows.Row(i)
 			m.put(r, ids, labels)
+			m.index = append(m.index, i)
 		}
 		list = append(list, m)
 	}

@@ -33,10 +33,13 @@ type state struct {
 	TrainedTokens int64  `json:"trained_tokens"`
 	Seed          int64  `json:"seed"`
 	Spec          string `json:"spec"`
+	// Device is what computed. On another kind of device a run goes on, but its numbers may differ in their last bits.
+	Device string `json:"device"`
 }
 
-// saveCheckpoint writes a checkpoint folder under a temporary name and renames it when all is on disk.
-func saveCheckpoint(e *engine, s state, dir string) (err error) {
+// saveCheckpoint writes a checkpoint folder under a temporary name and renames it when all is on disk. Values that are
+// not finite are no checkpoint: they are a *NotFiniteError. told hears of every part that is written.
+func saveCheckpoint(e *engine, s state, dir string, told func(part string)) (err error) {
 	parent := filepath.Dir(dir)
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return fmt.Errorf("write checkpoint: %w", err)
@@ -57,6 +60,7 @@ func saveCheckpoint(e *engine, s state, dir string) (err error) {
 	if err := safetensors.Write(filepath.Join(temp, parametersFile), values, nil); err != nil {
 		return err
 	}
+	told("adapter")
 	moments, err := e.dump(map[string]func(*group) *model.Array{
 		".m": func(g *group) *model.Array { return g.m },
 		".v": func(g *group) *model.Array { return g.v },
@@ -67,6 +71,7 @@ func saveCheckpoint(e *engine, s state, dir string) (err error) {
 	if err := safetensors.Write(filepath.Join(temp, optimizerFile), moments, nil); err != nil {
 		return err
 	}
+	told("optimizer")
 	text, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		return err
@@ -77,6 +82,9 @@ func saveCheckpoint(e *engine, s state, dir string) (err error) {
 	if err := os.Chmod(temp, 0o755); err != nil {
 		return err
 	}
+	if err := syncDir(temp); err != nil {
+		return err
+	}
 	// A folder of the same step can only be from a run that was killed after it: the new one replaces it.
 	if err := os.RemoveAll(dir); err != nil {
 		return err
@@ -84,7 +92,11 @@ func saveCheckpoint(e *engine, s state, dir string) (err error) {
 	if err := os.Rename(temp, dir); err != nil {
 		return err
 	}
-	return syncDir(parent)
+	if err := syncDir(parent); err != nil {
+		return err
+	}
+	told("complete")
+	return nil
 }
 
 // dump copies arrays of all groups from the device, named by group and suffix.
@@ -94,6 +106,9 @@ func (e *engine) dump(picks map[string]func(*group) *model.Array) ([]safetensors
 		for suffix, pick := range picks {
 			a := pick(g)
 			values, err := model.Download[float32](a)
+			if err == nil {
+				err = checkFinite(values)
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -106,8 +121,34 @@ func (e *engine) dump(picks map[string]func(*group) *model.Array) ([]safetensors
 	return list, nil
 }
 
+// Saved is what a checkpoint tells of itself.
+type Saved struct {
+	// Step is the number of finished steps, of Total.
+	Step, Total int
+	// Device is the name of the device that computed it; empty in a checkpoint that does not say.
+	Device string
+}
+
+// Inspect reads what a checkpoint folder tells. The error says why a run with this SpecDigest cannot go on from it.
+func Inspect(dir, specDigest string) (Saved, error) {
+	s, err := loadState(dir)
+	if err == nil && s.Spec != specDigest {
+		err = fmt.Errorf("resume from %s: it belongs to a run with other settings or data", dir)
+	}
+	return Saved{Step: s.Step, Total: s.Total, Device: s.Device}, err
+}
+
 // readState reads state.json of a checkpoint and refuses that of another job.
 func readState(dir string, want state) (state, error) {
+	s, err := loadState(dir)
+	if err == nil && (s.Spec != want.Spec || s.Seed != want.Seed || s.Total != want.Total) {
+		err = fmt.Errorf("resume from %s: it belongs to a run with other settings or data; start anew, or repeat the "+
+			"request that it came from", dir)
+	}
+	return s, err
+}
+
+func loadState(dir string) (state, error) {
 	var s state
 	data, err := os.ReadFile(filepath.Join(dir, stateFile))
 	if err != nil {
@@ -119,9 +160,6 @@ func readState(dir string, want state) (state, error) {
 	switch {
 	case s.Format != checkpointFormat:
 		return s, fmt.Errorf("resume from %s: it has format %d, this program reads %d; start anew", dir, s.Format, checkpointFormat)
-	case s.Spec != want.Spec || s.Seed != want.Seed || s.Total != want.Total:
-		return s, fmt.Errorf("resume from %s: it belongs to a run with other settings or data; start anew, or repeat the "+
-			"request that it came from", dir)
 	case s.Step < 0 || s.Step > s.Total:
 		return s, fmt.Errorf("resume from %s: step %d of %d", dir, s.Step, s.Total)
 	}

@@ -29,17 +29,32 @@ func (e *StoppedError) Error() string {
 // Is makes errors.Is(err, ErrStop) hold.
 func (e *StoppedError) Is(target error) bool { return target == ErrStop }
 
-// NotFiniteError says that a loss or gradient was NaN or infinite.
+// NotFiniteError says that a loss, a gradient or a weight became NaN or infinite.
 type NotFiniteError struct {
-	// Step counts from 1; What is "loss" or "gradient norm".
+	// Step counts from 1; What is "loss", "gradient norm" or "largest updated value".
 	Step  int
 	What  string
 	Value float64
+	// Rows are those that it came from: of the micro-batch for a loss, of the whole step otherwise.
+	Rows []Place
 }
 
 func (e *NotFiniteError) Error() string {
-	return fmt.Sprintf("the %s of step %d is %g: training diverged; lower learning_rate or check the dataset "+
-		"(the last good checkpoint is kept)", e.What, e.Step, e.Value)
+	return fmt.Sprintf("the %s of step %d is %g: training diverged on %v; lower learning_rate or check these rows "+
+		"(the last good checkpoint is kept)", e.What, e.Step, e.Value, e.Rows)
+}
+
+// Place is where a row is in its dataset.
+type Place struct {
+	// Row counts from 0: the column row of the shards. Line is the line of the file, from 1, or 0 where it is not known.
+	Row, Line int
+}
+
+func (p Place) String() string {
+	if p.Line > 0 {
+		return fmt.Sprintf("row %d (line %d)", p.Row, p.Line)
+	}
+	return fmt.Sprintf("row %d", p.Row)
 }
 
 // Config says what to train on what, and where its files go.
@@ -67,8 +82,20 @@ type Config struct {
 	Alive func()
 	// OnCheckpoint hears of every finished checkpoint; an error of it ends the run. Optional.
 	OnCheckpoint func(context.Context, Checkpoint) error
+	// Point hears where the run is: "step 3 micro-batch 1", "step 3 updated", "checkpoint 3 adapter", "checkpoint 3
+	// optimizer", "checkpoint 3 complete". The run waits for it, so that a test can stop a process there. Optional.
+	Point func(ctx context.Context, at string)
 	// Logger defaults to slog.Default().
 	Logger *slog.Logger
+
+	now func() time.Time // the clock of save_minutes
+}
+
+// point tells Point where the run is.
+func (c Config) point(ctx context.Context, format string, args ...any) {
+	if c.Point != nil {
+		c.Point(ctx, fmt.Sprintf(format, args...))
+	}
 }
 
 // Step is what is known after an optimizer step.

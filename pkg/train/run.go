@@ -31,6 +31,9 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if cfg.BaseName == "" {
 		cfg.BaseName = cfg.BaseDir
 	}
+	if cfg.now == nil {
+		cfg.now = time.Now
+	}
 	r := &run{cfg: cfg, start: start}
 	if err := r.prepare(); err != nil {
 		return nil, err
@@ -52,6 +55,7 @@ type run struct {
 	batches  *batches
 	schedule schedule
 	state    state
+	saving   saving
 
 	result  Result
 	stepped time.Time // when the first step of this run ended
@@ -94,7 +98,9 @@ func (r *run) prepare() error {
 	if r.cfg.Resume == "" {
 		return nil
 	}
+	device := r.state.Device
 	if r.state, err = readState(r.cfg.Resume, r.state); err == nil {
+		r.state.Device = device // the next checkpoint is made here
 		err = r.engine.restore(r.cfg.Resume)
 	}
 	if err != nil {
@@ -128,16 +134,16 @@ func (r *run) prepareRows(base *model.Config) error {
 		}
 		spec = fmt.Sprintf("sha256:%x", sha256.Sum256(fmt.Appendf(text, " rows %d", r.cfg.Rows.Len())))
 	}
-	r.state = state{Format: checkpointFormat, Total: total, Seed: t.Seed, Spec: spec}
+	r.state = state{Format: checkpointFormat, Total: total, Seed: t.Seed, Spec: spec, Device: r.cfg.Device.Name()}
 	return nil
 }
 
 // loop runs the steps that are left.
 func (r *run) loop(ctx context.Context) error {
-	saved := -1
+	r.saving = newSaving(r.cfg.Training, r.cfg.now)
 	for r.state.Step < r.state.Total {
 		if err := ctx.Err(); err != nil {
-			return r.stop(ctx, saved)
+			return r.stop(ctx)
 		}
 		if err := r.step(ctx); err != nil {
 			if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
@@ -145,24 +151,22 @@ func (r *run) loop(ctx context.Context) error {
 			}
 			return err
 		}
-		every := r.cfg.Training.SaveSteps
-		if every > 0 && r.state.Step%every == 0 {
+		if r.saving.due(r.state.Step) {
 			if err := r.checkpoint(ctx); err != nil {
 				return err
 			}
-			saved = r.state.Step
 		}
 	}
 	return nil
 }
 
 // stop ends a cancelled run: with a checkpoint if that is what the canceller wanted.
-func (r *run) stop(ctx context.Context, saved int) error {
+func (r *run) stop(ctx context.Context) error {
 	cause := context.Cause(ctx)
 	if !errors.Is(cause, ErrStop) {
 		return fmt.Errorf("train: after step %d: %w", r.state.Step, cause)
 	}
-	if saved != r.state.Step {
+	if r.saving.at != r.state.Step {
 		// The cancelled context must not keep the checkpoint from being stored.
 		if err := r.checkpoint(context.WithoutCancel(ctx)); err != nil {
 			return err
@@ -177,9 +181,11 @@ func (r *run) checkpointDir() string {
 
 func (r *run) checkpoint(ctx context.Context) error {
 	dir := r.checkpointDir()
-	if err := saveCheckpoint(r.engine, r.state, dir); err != nil {
-		return err
+	told := func(part string) { r.cfg.point(ctx, "checkpoint %d %s", r.state.Step, part) }
+	if err := saveCheckpoint(r.engine, r.state, dir, told); err != nil {
+		return r.locate(err)
 	}
+	r.saving.saved(r.state.Step)
 	r.cfg.Logger.Info("checkpoint written", "step", r.state.Step, "dir", dir)
 	if r.cfg.OnCheckpoint == nil {
 		return nil
@@ -209,6 +215,10 @@ func (r *run) step(ctx context.Context) error {
 			return fmt.Errorf("train: step %d: %w", number, err)
 		}
 		nll += part
+		if notFinite(part) {
+			return &NotFiniteError{Step: number, What: "loss", Value: part, Rows: r.batches.places(b)}
+		}
+		r.cfg.point(ctx, "step %d micro-batch %d", number, i+1)
 		if r.cfg.Alive != nil {
 			r.cfg.Alive()
 		}
@@ -217,20 +227,18 @@ func (r *run) step(ctx context.Context) error {
 		}
 	}
 	loss := nll / float64(max(1, trained))
-	if math.IsNaN(loss) || math.IsInf(loss, 0) {
-		return &NotFiniteError{Step: number, What: "loss", Value: loss}
-	}
 	norm, err := r.engine.gradientNorm()
 	if err != nil {
 		return fmt.Errorf("train: step %d: %w", number, err)
 	}
-	if math.IsNaN(norm) || math.IsInf(norm, 0) {
-		return &NotFiniteError{Step: number, What: "gradient norm", Value: norm}
+	if notFinite(norm) {
+		return &NotFiniteError{Step: number, What: "gradient norm", Value: norm, Rows: r.batches.places(micro...)}
 	}
 	lr := r.schedule.rate(r.state.Step)
 	if err := r.engine.update(number, lr, clipFactor(norm, r.cfg.Training.MaxGradNorm)); err != nil {
 		return fmt.Errorf("train: step %d: %w", number, err)
 	}
+	r.cfg.point(ctx, "step %d updated", number)
 	r.state.Step = number
 	r.state.Tokens += int64(tokens)
 	r.state.TrainedTokens += int64(trained)
@@ -267,6 +275,9 @@ func (r *run) tell(loss, lr, norm float64, tokens int, took time.Duration) {
 // finish writes the adapter or the model and sums up.
 func (r *run) finish() (*Result, error) {
 	res := &r.result
+	if err := r.engine.finite(); err != nil {
+		return nil, r.locate(err)
+	}
 	if r.adapter != nil {
 		res.AdapterDir = filepath.Join(r.cfg.Dir, "adapter")
 		a := &lora.Adapter{Plan: r.adapter, Flats: make([][]float32, len(r.engine.layers))}

@@ -1,10 +1,12 @@
 package trainer
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"descant/pkg/job"
 	"descant/pkg/pb"
 	"descant/pkg/stage"
+	"descant/pkg/train"
 )
 
 // checkpointInfo is what the manifest of a checkpoint tells.
@@ -21,15 +24,45 @@ type checkpointInfo struct {
 	Step int    `json:"step"`
 }
 
+// checkpoints are those of one attempt at a job in the object store: a folder each, whole once its manifest is there.
+// The job's record names the one to go on from.
+//
+//	checkpoints/<job>/<epoch>-<step>/{adapter.safetensors,optimizer.safetensors,state.json,manifest.json}
+type checkpoints struct {
+	objects *blob.Store
+	attempt *stage.Attempt
+	keep    int
+	digest  string          // what a checkpoint must belong to
+	damaged map[string]bool // by prefix: those that cannot be used
+	point   func(ctx context.Context, at string)
+}
+
+func (s *Service) checkpoints(a *stage.Attempt) *checkpoints {
+	keep := a.Spec.Training.SaveTotalLimit
+	if keep == 0 {
+		keep = s.cfg.KeepCheckpoints
+	}
+	return &checkpoints{objects: s.deps.Objects, attempt: a, keep: keep, digest: runDigest(a), damaged: map[string]bool{}, point: s.point}
+}
+
+// runDigest stands for everything that decides the numbers of a training: the spec, the base and the rows as they were
+// found here. A job that is sent again may find another base under the same name.
+func runDigest(a *stage.Attempt) string {
+	made := a.Job().GetArtifacts()
+	return blob.Digest([]byte(strings.Join([]string{a.Spec.Digest(), made.GetBaseDigest(), made.GetTokenizedDigest()}, " ")))
+}
+
 // store uploads a checkpoint and then has the record name it; the record is what counts. A job that
 // a person has just paused still gets its checkpoint.
-func (s *Service) store(ctx context.Context, a *stage.Attempt, step int, dir string, progress *pb.Step) error {
+func (c *checkpoints) store(ctx context.Context, step int, dir string, progress *pb.Step) error {
 	// A checkpoint that is being stored is worth more than a quick end.
 	ctx = context.WithoutCancel(ctx)
+	a := c.attempt
 	prefix := fmt.Sprintf("checkpoints/%s/%08d-%08d", a.ID(), a.Job().GetEpoch(), step)
-	if _, err := stage.PutFolder(ctx, s.deps.Objects, prefix, dir, checkpointInfo{Job: a.ID(), Step: step}); err != nil {
+	if _, err := stage.PutFolder(ctx, c.objects, prefix, dir, checkpointInfo{Job: a.ID(), Step: step}); err != nil {
 		return err
 	}
+	c.point(ctx, fmt.Sprintf("checkpoint %d stored", step))
 	name := func() error {
 		return a.Update(ctx, fmt.Sprintf("checkpoint at step %d", step), func(j *pb.Job) {
 			j.Checkpoint = prefix
@@ -44,55 +77,135 @@ func (s *Service) store(ctx context.Context, a *stage.Attempt, step int, dir str
 	if err != nil {
 		return err
 	}
-	s.prune(ctx, a, s.cfg.KeepCheckpoints)
+	c.point(ctx, fmt.Sprintf("checkpoint %d recorded", step))
+	c.prune(ctx, c.keep)
+	// The object store has it now; a long job must not fill the disk of its worker.
+	if err := os.RemoveAll(dir); err != nil {
+		a.Log().Warn("a stored checkpoint stays on this disk", "dir", dir, "error", err)
+	}
 	return nil
 }
 
-// resume brings the job's latest checkpoint into dir and returns its folder and step, or "" if there
-// is none.
-func (s *Service) resume(ctx context.Context, a *stage.Attempt, dir string) (string, int, error) {
-	prefix := a.Job().GetCheckpoint()
-	if prefix == "" {
-		return "", 0, nil
-	}
-	folder, err := stage.GetFolder(ctx, s.deps.Objects, prefix)
-	if errors.Is(err, blob.ErrNotFound) {
-		return "", 0, a.Say(ctx, "warn", "the checkpoint is gone from the object store; training starts from the beginning")
-	}
-	if err != nil {
-		return "", 0, err
-	}
-	var info checkpointInfo
-	if err := json.Unmarshal(folder.Info, &info); err != nil {
-		return "", 0, job.BugError("read checkpoint "+prefix, err)
-	}
-	into := filepath.Join(dir, "resume")
-	_, err = folder.Fetch(ctx, s.deps.Objects, prefix, into)
-	return into, info.Step, err
+// resumed is the checkpoint that an attempt goes on from.
+type resumed struct {
+	dir      string // empty when training starts from the beginning
+	saved    train.Saved
+	warnings []string // what a person should know about it
 }
 
-// prune deletes all but the newest checkpoints of a job. What stays by mistake costs only room.
-func (s *Service) prune(ctx context.Context, a *stage.Attempt, keep int) {
-	objects, err := s.deps.Objects.List(ctx, "checkpoints/"+a.ID()+"/")
-	if err != nil {
-		a.Log().Warn("old checkpoints stay", "error", err)
-		return
+// resume brings the job's latest usable checkpoint into dir. One that is damaged, incomplete or of other settings is
+// passed over for the one before.
+func (c *checkpoints) resume(ctx context.Context, dir string) (r resumed, err error) {
+	latest := c.attempt.Job().GetCheckpoint()
+	if latest == "" {
+		return r, nil
 	}
-	byFolder := map[string][]string{}
-	for _, object := range objects {
-		if parts := strings.SplitN(object.Key, "/", 4); len(parts) == 4 {
-			byFolder[parts[2]] = append(byFolder[parts[2]], object.Key)
+	candidates := []string{latest}
+	for n := 0; n < len(candidates); n++ {
+		into := filepath.Join(dir, fmt.Sprintf("resume-%d", n))
+		r.saved, err = c.fetch(ctx, candidates[n], into)
+		if err == nil {
+			r.dir = into
+			return r, nil
+		}
+		if !errors.Is(err, stage.ErrDamaged) {
+			return r, err
+		}
+		c.damaged[candidates[n]] = true
+		r.warnings = append(r.warnings, fmt.Sprintf("checkpoint %s cannot be used: %v", candidates[n], err))
+		if n > 0 {
+			continue
+		}
+		older, err := c.folders(ctx)
+		if err != nil {
+			return r, job.InfrastructureError(job.CodeStore, "list checkpoints", err)
+		}
+		for _, f := range older {
+			if f.whole && f.prefix != latest {
+				candidates = append(candidates, f.prefix)
+			}
 		}
 	}
-	var folders []string
-	for folder := range byFolder {
-		folders = append(folders, folder)
+	r.warnings = append(r.warnings, "no checkpoint can be used, training starts from the beginning")
+	r.saved = train.Saved{}
+	return r, nil
+}
+
+// fetch brings one checkpoint here; stage.ErrDamaged says that it cannot be used.
+func (c *checkpoints) fetch(ctx context.Context, prefix, into string) (saved train.Saved, err error) {
+	folder, err := stage.GetFolder(ctx, c.objects, prefix)
+	if errors.Is(err, blob.ErrNotFound) {
+		return saved, fmt.Errorf("%w: it is gone from the object store", stage.ErrDamaged)
 	}
-	slices.Sort(folders) // by epoch, then by step
-	for _, folder := range folders[:max(len(folders)-keep, 0)] {
-		for _, key := range byFolder[folder] {
-			if err := s.deps.Objects.Delete(ctx, key); err != nil {
-				a.Log().Warn("an old checkpoint stays", "key", key, "error", err)
+	if err != nil {
+		return saved, err
+	}
+	var info checkpointInfo
+	if err := json.Unmarshal(folder.Info, &info); err != nil || info.Job != c.attempt.ID() {
+		return saved, fmt.Errorf("%w: its manifest is of job %q (%v)", stage.ErrDamaged, info.Job, err)
+	}
+	if _, err := folder.Fetch(ctx, c.objects, prefix, into); err != nil {
+		return saved, err
+	}
+	if saved, err = train.Inspect(into, c.digest); err != nil {
+		return saved, fmt.Errorf("%w: %w", stage.ErrDamaged, err)
+	}
+	return saved, nil
+}
+
+// stored is a checkpoint folder in the object store.
+type stored struct {
+	prefix string
+	keys   []string
+	whole  bool // its manifest is there
+}
+
+// folders lists the checkpoints of the job that are in the object store, the newest first.
+func (c *checkpoints) folders(ctx context.Context) ([]stored, error) {
+	objects, err := c.objects.List(ctx, "checkpoints/"+c.attempt.ID()+"/")
+	if err != nil {
+		return nil, err
+	}
+	byPrefix := map[string]*stored{}
+	for _, object := range objects {
+		parts := strings.SplitN(object.Key, "/", 4)
+		if len(parts) != 4 {
+			continue
+		}
+		prefix := strings.Join(parts[:3], "/")
+		if byPrefix[prefix] == nil {
+			byPrefix[prefix] = &stored{prefix: prefix}
+		}
+		f := byPrefix[prefix]
+		f.keys = append(f.keys, object.Key)
+		f.whole = f.whole || parts[3] == stage.FolderManifest
+	}
+	var list []stored
+	for _, f := range byPrefix {
+		list = append(list, *f)
+	}
+	// The prefix tells epoch and step, in digits of equal number.
+	slices.SortFunc(list, func(a, b stored) int { return cmp.Compare(b.prefix, a.prefix) })
+	return list, nil
+}
+
+// prune deletes all but the newest whole checkpoints, and what uploads that were broken off have left. What stays by
+// mistake costs only room.
+func (c *checkpoints) prune(ctx context.Context, keep int) {
+	log := c.attempt.Log()
+	folders, err := c.folders(ctx)
+	if err != nil {
+		log.Warn("old checkpoints stay", "error", err)
+		return
+	}
+	for _, f := range folders {
+		if f.whole && !c.damaged[f.prefix] && keep > 0 {
+			keep--
+			continue
+		}
+		for _, key := range f.keys {
+			if err := c.objects.Delete(ctx, key); err != nil {
+				log.Warn("an old checkpoint stays", "key", key, "error", err)
 				return
 			}
 		}

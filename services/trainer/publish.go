@@ -67,7 +67,7 @@ func (s *Service) succeed(ctx context.Context, a *stage.Attempt, done registry.R
 		j.Error = nil
 	})
 	if err == nil {
-		s.prune(ctx, a, 1)
+		s.checkpoints(a).prune(ctx, 1)
 	}
 	return err
 }

@@ -5,6 +5,9 @@
 //	queued ─► training ─► publishing ─► succeeded
 //
 //	checkpoints/<job>/<epoch>-<step>/…   what training needs to go on, bit for bit
+//
+// A worker that is killed leaves its job to another, which goes on from the newest checkpoint that it can read; one that
+// is stopped stores a checkpoint and hands its job back.
 package trainer
 
 import (
@@ -39,6 +42,8 @@ type Service struct {
 	cfg  Config
 	deps Deps
 	log  *slog.Logger
+	// point hears where a training is, for tests that stop a process there; see train.Config.
+	point func(ctx context.Context, at string)
 }
 
 // New returns a trainer; Run starts it.
@@ -46,7 +51,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Service{cfg: cfg, deps: deps, log: deps.Log.With("service", "trainer")}, nil
+	return &Service{cfg: cfg, deps: deps, log: deps.Log.With("service", "trainer"), point: func(context.Context, string) {}}, nil
 }
 
 // Run takes one job after the other until ctx ends. The job that trains then is stored as a

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"descant/pkg/bus"
@@ -47,10 +48,11 @@ func (s *Service) train(ctx context.Context, a *stage.Attempt) error {
 
 // prepared is what a training needs, on this machine.
 type prepared struct {
-	base   registry.Base
-	shards *dataset.Shards
-	dir    string // work folder
-	resume string // folder of the checkpoint to go on from, or ""
+	base        registry.Base
+	shards      *dataset.Shards
+	dir         string // work folder
+	checkpoints *checkpoints
+	resume      resumed
 }
 
 // prepare brings base, shards and checkpoint here and moves the job to training.
@@ -79,19 +81,37 @@ func (s *Service) prepare(ctx context.Context, a *stage.Attempt, dir string) (ru
 	if run.shards, err = dataset.OpenShards(paths); err != nil {
 		return run, job.BugError("open the tokenized rows", err)
 	}
-	var step int
-	if run.resume, step, err = s.resume(ctx, a, dir); err != nil {
+	run.checkpoints = s.checkpoints(a)
+	if run.resume, err = run.checkpoints.resume(ctx, dir); err != nil {
 		return run, err
 	}
+	return run, s.begin(ctx, a, run.resume)
+}
+
+// begin moves the job to training and tells from where it goes on.
+func (s *Service) begin(ctx context.Context, a *stage.Attempt, from resumed) error {
 	message := "training starts"
-	if run.resume != "" {
-		message = fmt.Sprintf("training goes on after step %d", step)
+	if from.dir != "" {
+		message = fmt.Sprintf("training goes on after step %d", from.saved.Step)
+		if here := s.deps.Device.Name(); from.saved.Device != "" && from.saved.Device != here {
+			from.warnings = append(from.warnings, fmt.Sprintf("up to step %d it was trained on %s, now on %s: the numbers may differ in their last bits from those of one device",
+				from.saved.Step, from.saved.Device, here))
+		}
 	}
-	return run, a.Move(ctx, job.StateTraining, message, func(j *pb.Job) {
+	var events []*pb.Event
+	for _, warning := range from.warnings {
+		events = append(events, &pb.Event{Type: bus.EventLog, Level: "warn", Message: warning})
+	}
+	return a.Move(ctx, job.StateTraining, message, func(j *pb.Job) {
 		if j.StartedAt == nil {
 			j.StartedAt = bus.Timestamp(time.Now())
 		}
-	})
+		for _, warning := range from.warnings {
+			if !slices.Contains(j.Warnings, warning) { // an attempt before may have met the same
+				j.Warnings = append(j.Warnings, warning)
+			}
+		}
+	}, events...)
 }
 
 // learn runs the training and returns its result and last step.
@@ -112,11 +132,11 @@ func (s *Service) learn(ctx context.Context, a *stage.Attempt, run prepared) (*t
 	})
 	result, err := train.Run(training, train.Config{
 		Device: s.deps.Device, BaseDir: run.base.Dir, BaseName: a.Spec.Model, Training: a.Spec.Training,
-		Rows: run.shards, Dir: run.dir, Resume: run.resume, SpecDigest: a.Spec.Digest(), Logger: a.Log(),
-		Alive:  a.Sign,
+		Rows: run.shards, Dir: run.dir, Resume: run.resume.dir, SpecDigest: run.checkpoints.digest, Logger: a.Log(),
+		Alive: a.Sign, Point: s.point,
 		OnStep: func(step train.Step) { reports.step(stepMessage(step)) },
 		OnCheckpoint: func(ctx context.Context, c train.Checkpoint) error {
-			return s.store(ctx, a, c.Step, c.Dir, reports.progress())
+			return run.checkpoints.store(ctx, c.Step, c.Dir, reports.progress())
 		},
 	})
 	detach()
@@ -129,20 +149,19 @@ func (s *Service) learn(ctx context.Context, a *stage.Attempt, run prepared) (*t
 		a.Log().Warn("step events are missing", "error", flushErr)
 	}
 	if err != nil {
-		return nil, nil, trainError(ctx, err)
+		return nil, nil, trainError(ctx, a, err)
 	}
 	return result, reports.progress(), nil
 }
 
 // trainError classes an error of the training.
-func trainError(ctx context.Context, err error) error {
+func trainError(ctx context.Context, a *stage.Attempt, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return errors.Join(cause, err)
 	}
 	var diverged *train.NotFiniteError
 	if errors.As(err, &diverged) {
-		return job.UserError(job.CodeNonFinite, fmt.Sprintf("training diverged: the %s of step %d is %g", diverged.What, diverged.Step, diverged.Value),
-			"lower learning_rate, or look for broken rows in the dataset; the last good checkpoint is kept")
+		return divergence(a, diverged)
 	}
 	return job.AsError("train", err)
 }

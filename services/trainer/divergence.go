@@ -1,0 +1,48 @@
+package trainer
+
+import (
+	"fmt"
+	"strings"
+
+	"descant/pkg/job"
+	"descant/pkg/stage"
+	"descant/pkg/train"
+)
+
+// mostNamed bounds the rows that an error lists one by one.
+const mostNamed = 50
+
+// divergence tells a person where a training diverged: the step, every row of the batch and how to go on.
+func divergence(a *stage.Attempt, found *train.NotFiniteError) error {
+	problems := make([]job.Problem, 0, len(found.Rows))
+	for _, place := range found.Rows[:min(len(found.Rows), mostNamed)] {
+		problems = append(problems, job.Problem{Field: fmt.Sprintf("row %d", place.Row), Line: place.Line, Reason: fmt.Sprintf("is in the batch of step %d", found.Step)})
+	}
+	if more := len(found.Rows) - mostNamed; more > 0 {
+		problems = append(problems, job.Problem{Reason: fmt.Sprintf("and %d more rows of the batch", more)})
+	}
+	kept := "there was no checkpoint before it"
+	if prefix := a.Job().GetCheckpoint(); prefix != "" {
+		kept = "the last good checkpoint is kept: " + strings.TrimPrefix(prefix, "checkpoints/")
+	}
+	return job.UserError(job.CodeNonFinite,
+		fmt.Sprintf("training diverged: the %s of step %d is %g on %s of the dataset, counted from 0", found.What, found.Step, found.Value, rowList(found.Rows)),
+		"lower learning_rate, or look for what is wrong with these rows; "+kept, problems...)
+}
+
+// rowList names the first rows of a batch in words.
+func rowList(rows []train.Place) string {
+	const first = 8
+	if len(rows) == 1 {
+		return fmt.Sprintf("row %d", rows[0].Row)
+	}
+	words := make([]string, 0, first)
+	for _, place := range rows[:min(len(rows), first)] {
+		words = append(words, fmt.Sprint(place.Row))
+	}
+	list := "rows " + strings.Join(words, ", ")
+	if more := len(rows) - first; more > 0 {
+		list += fmt.Sprintf(" and %d more", more)
+	}
+	return list
+}
