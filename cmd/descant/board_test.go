@@ -20,7 +20,7 @@ func TestBoard(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := boardSize(t, dir)
-	b.event(&pb.Event{Type: bus.EventLog, Message: "hello"})
+	b.event(&pb.Event{Type: bus.EventLog, Level: "info", Message: "hello"})
 	if boardSize(t, dir) != before {
 		t.Error("a log event was written")
 	}
