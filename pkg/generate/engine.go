@@ -41,8 +41,8 @@ func (o Options) withDefaults(cfg *model.Config) (Options, error) {
 	set(&o.MaxRank, 8)
 	set(&o.UsedVocab, cfg.Vocab)
 	var errs []error
-	if o.MaxContext < 2 || o.MaxContext > cfg.MaxPositions {
-		errs = append(errs, fmt.Errorf("max context is %d: give 2 to %d, what the base was made for", o.MaxContext, cfg.MaxPositions))
+	if o.MaxContext < 2 || o.MaxContext > cfg.MaxContext() {
+		errs = append(errs, fmt.Errorf("max context is %d: give 2 to %d, what the base was made for", o.MaxContext, cfg.MaxContext()))
 	}
 	if o.MaxRows < 1 || o.MaxRows > 256 {
 		errs = append(errs, fmt.Errorf("max rows is %d: give 1 to 256", o.MaxRows))

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -147,7 +148,7 @@ func TestUnloadLetsRunningRequestsFinish(t *testing.T) {
 
 func TestSameSeedGivesTheSameSample(t *testing.T) {
 	t.Parallel()
-	e := start(t, device.Go, filepath.Join(caseDir("qwen2-vocab"), "base"), Options{MaxRows: 2, MaxContext: 128, Slots: -1, UsedVocab: 300})
+	e := start(t, device.Go, filepath.Join(caseDir("qwen2-tied"), "base"), Options{MaxRows: 2, MaxContext: 128, Slots: -1, UsedVocab: 300})
 	req := Request{Prompt: []int32{1, 2, 3}, MaxTokens: 100, Sampling: Sampling{Temperature: 3, Seed: 7}}
 	first := collect(t, e, req)
 	if !slices.Equal(first, collect(t, e, req)) {
@@ -171,7 +172,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		want []string
 	}{
 		{"empty", Request{}, []string{"prompt is empty"}},
-		{"not in the vocabulary", Request{Prompt: []int32{320}}, []string{"320", "vocabulary"}},
+		{"not in the vocabulary", Request{Prompt: []int32{int32(e.vocab)}}, []string{strconv.Itoa(e.vocab), "vocabulary"}},
 		{"prompt too long", Request{Prompt: make([]int32, 32)}, []string{"32 tokens", "shorten"}},
 		{"no room for the answer", Request{Prompt: make([]int32, 20), MaxTokens: 13}, []string{"20", "13", "33", "32", "at most 12"}},
 		{"sampling", Request{Prompt: []int32{1}, Sampling: Sampling{TopP: 2, Temperature: -1}}, []string{"top_p", "temperature"}},

@@ -15,6 +15,7 @@ type layerShape struct {
 	rows    int // rows of the batch
 	tokens  int // new tokens of each row
 	context int // positions of the key/value cache
+	window  int // sliding window, 0 for none
 }
 
 // layerPlan holds everything that the graph of a layer depends on besides its shape.
@@ -79,7 +80,7 @@ func (p layerPlan) inputs(s layerShape) (names []string, list []shapes.Shape) {
 // and values [rows, tokens, 2, key/value heads, D]; otherwise the updated caches.
 func compileLayer(c *model.Compiler, plan layerPlan, s layerShape) (*model.Program, error) {
 	names, list := plan.inputs(s)
-	name := fmt.Sprintf("layer of %d rows, %d tokens, context %d", s.rows, s.tokens, s.context)
+	name := fmt.Sprintf("layer of %d rows, %d tokens, context %d, window %d", s.rows, s.tokens, s.context, s.window)
 	return c.Compile(name, list, func(_ *Graph, nodes []*Node) []*Node {
 		in := make(map[string]*Node, len(nodes))
 		for i, n := range nodes {
@@ -98,7 +99,7 @@ func (l *layerGraph) build() []*Node {
 	block := model.NewBlock(l.config, in, l.linear)
 	q, k, v := block.QKV(in["x"])
 	q, k, v = block.Heads(q, k, v, in["cos"], in["sin"])
-	x := block.Output(in["x"], model.AttendCached(q, k, v, l.pick(in["keys"]), l.pick(in["values"]), in["cached"]))
+	x := block.Output(in["x"], model.AttendCached(q, k, v, l.pick(in["keys"]), l.pick(in["values"]), in["cached"], l.shape.window))
 	gate, up := block.GateUp(x)
 	x = block.Down(x, gate, up)
 	if l.inPlace {

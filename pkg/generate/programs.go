@@ -2,6 +2,7 @@ package generate
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -69,13 +70,14 @@ func newPrograms(c *model.Compiler, plan layerPlan, batches []batchShape, needed
 	}
 	for k, context := range contexts {
 		for i, b := range batches {
-			shape := layerShape{b.rows, b.tokens, context}
-			p.layers[shape] = newProgram(func() (*model.Program, error) { return compileLayer(c, plan, shape) })
-			if k == 0 && i < needed {
-				// The layers take longest: first in line.
-				now = append([]*program{p.layers[shape]}, now...)
-			} else {
-				later = append(later, p.layers[shape])
+			for _, shape := range layerShapes(plan.config, b, context) {
+				p.layers[shape] = newProgram(func() (*model.Program, error) { return compileLayer(c, plan, shape) })
+				if k == 0 && i < needed {
+					// The layers take longest: first in line.
+					now = append([]*program{p.layers[shape]}, now...)
+				} else {
+					later = append(later, p.layers[shape])
+				}
 			}
 		}
 	}
@@ -109,10 +111,37 @@ func (p *programs) compileRest(list []*program) {
 	}
 }
 
+// layerShapeOf is the shape of a layer's program. A window that reaches over all of the context hides nothing, so that
+// such a layer needs no program of its own.
+func layerShapeOf(cfg *model.Config, layer int, b batchShape, context int) layerShape {
+	window := cfg.Window(layer)
+	if window >= context+b.tokens {
+		window = 0
+	}
+	return layerShape{b.rows, b.tokens, context, window}
+}
+
+// layerShapes lists the different shapes of all layers.
+func layerShapes(cfg *model.Config, b batchShape, context int) (list []layerShape) {
+	for layer := range cfg.Layers {
+		if shape := layerShapeOf(cfg, layer, b, context); !slices.Contains(list, shape) {
+			list = append(list, shape)
+		}
+	}
+	return list
+}
+
 // has says whether a batch of this shape can run over this context without compiling.
-func (p *programs) has(b batchShape, context int) bool {
-	layer, ok := p.layers[layerShape{b.rows, b.tokens, context}]
-	return ok && layer.ready.Load() != nil && p.embeds[b].ready.Load() != nil && p.heads[b].ready.Load() != nil
+func (p *programs) has(cfg *model.Config, b batchShape, context int) bool {
+	if p.embeds[b] == nil || p.embeds[b].ready.Load() == nil || p.heads[b].ready.Load() == nil {
+		return false
+	}
+	for _, shape := range layerShapes(cfg, b, context) {
+		if layer := p.layers[shape]; layer == nil || layer.ready.Load() == nil {
+			return false
+		}
+	}
+	return true
 }
 
 // close waits for the program that is being compiled and frees all.

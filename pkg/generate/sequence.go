@@ -38,6 +38,10 @@ func (s *sequence) prefilling() bool {
 	return len(s.ids)-s.cached > 1 || len(s.ids) == len(s.req.Prompt)
 }
 
+// length is the number of tokens that the rotary embedding of the next step goes by: the whole prompt for every chunk of
+// it, then the tokens up to the newest.
+func (s *sequence) length() int { return max(len(s.req.Prompt), s.cached+1) }
+
 // take chooses the next token from logits [vocab] and says whether the output ends with it.
 func (s *sequence) take(logits []float32) (ended bool) {
 	id := s.req.Sampling.next(logits, s.ids, s.finish.CompletionTokens)

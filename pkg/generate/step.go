@@ -16,7 +16,7 @@ func (s *stepper) prefill(seq *sequence, filled int) ([]float32, error) {
 	}
 	shape := batchShape{1, chunks()[0]}
 	for _, tokens := range chunks() {
-		if larger := (batchShape{1, tokens}); shape.tokens < len(rest) && s.programs.has(larger, s.cache.context) {
+		if larger := (batchShape{1, tokens}); shape.tokens < len(rest) && s.programs.has(s.base.Config, larger, s.cache.context) {
 			shape = larger
 		}
 	}
@@ -102,8 +102,8 @@ func (s *stepper) run(shape batchShape, batch []*sequence, n int, wanted bool) (
 	defer func() { x.Free() }()
 	var fresh []*model.Array
 	defer func() { model.FreeAll(fresh...) }()
-	program := s.programs.layers[layerShape{shape.rows, shape.tokens, s.cache.context}]
 	for layer := range s.base.Layers {
+		program := s.programs.layers[layerShapeOf(s.base.Config, layer, shape, s.cache.context)]
 		out, err := program.run(s.arguments(x, in, shape, layer)...)
 		if err != nil {
 			return nil, err
@@ -133,7 +133,7 @@ func (s *stepper) run(shape batchShape, batch []*sequence, n int, wanted bool) (
 // fill sets the inputs of a step apart from the ids. Rows of the batch without a sequence compute something that
 // nobody reads.
 func (s *stepper) fill(in *stepInputs, shape batchShape, batch []*sequence, n int) error {
-	positions := make([]int, shape.rows*shape.tokens)
+	positions := make([]int, shape.tokens)
 	clear(in.cached.Values())
 	if in.mask != nil {
 		clear(in.mask.Values())
@@ -144,17 +144,17 @@ func (s *stepper) fill(in *stepInputs, shape batchShape, batch []*sequence, n in
 		in.cached.Values()[slot] = int32(seq.cached)
 		in.row.Values()[0] = int32(seq.row)
 		for t := range shape.tokens {
-			positions[slot*shape.tokens+t] = seq.cached + t
+			positions[t] = seq.cached + t
 		}
+		cos, sin := s.base.Config.Rope.For(seq.length()).Tables(positions)
+		copy(in.cos.Values()[slot*len(cos):], cos)
+		copy(in.sin.Values()[slot*len(sin):], sin)
 		if seq.adapter != nil {
 			for c := seq.adapter.from; c < seq.adapter.to; c++ {
 				in.mask.Values()[slot*s.columns+c] = true
 			}
 		}
 	}
-	cos, sin := s.base.Config.Rope.Tables(positions)
-	copy(in.cos.Values(), cos)
-	copy(in.sin.Values(), sin)
 	for _, commit := range []func() error{in.ids.Commit, in.cached.Commit, in.row.Commit, in.token.Commit,
 		in.cos.Commit, in.sin.Commit} {
 		if err := commit(); err != nil {

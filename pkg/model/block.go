@@ -3,6 +3,8 @@ package model
 import (
 	"math"
 
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph functions read like formulas
 )
 
@@ -131,15 +133,22 @@ func Attend(q, k, v, mask *Node) *Node {
 	return Reshape(out, batch, seq, heads*dim)
 }
 
-// CausalMask lets every position look at itself and at earlier ones: [1, seq, seq] bool.
-func CausalMask(g *Graph, seq int) *Node {
-	return ExpandAxes(LowerTriangular(g, seq), 0)
+// CausalMask lets every position look at itself and at earlier ones, with a window above 0 only at the window-1
+// before it: [1, seq, seq] bool.
+func CausalMask(g *Graph, seq, window int) *Node {
+	mask := LowerTriangular(g, seq)
+	if window > 0 && window < seq {
+		// As sliding_window_overlay in masking_utils.py: key > query - window.
+		shape := shapes.Make(dtypes.Int32, seq, seq)
+		mask = LogicalAnd(mask, GreaterThan(Iota(g, shape, 1), AddScalar(Iota(g, shape, 0), -window)))
+	}
+	return ExpandAxes(mask, 0)
 }
 
 // PaddedMask is [CausalMask] without the positions where valid [batch, seq] bool is false: [batch, seq, seq].
-func PaddedMask(valid *Node) *Node {
+func PaddedMask(valid *Node, window int) *Node {
 	batch, seq := valid.Shape().Dim(0), valid.Shape().Dim(1)
-	causal := BroadcastToDims(CausalMask(valid.Graph(), seq), batch, seq, seq)
+	causal := BroadcastToDims(CausalMask(valid.Graph(), seq, window), batch, seq, seq)
 	return LogicalAnd(causal, BroadcastToDims(ExpandAxes(valid, 1), batch, seq, seq))
 }
 

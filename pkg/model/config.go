@@ -2,8 +2,10 @@ package model
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -30,6 +32,8 @@ type Config struct {
 	QKVBias, OutBias, MLPBias bool
 	// QKNorm says that every query and key head goes through an RMSNorm before the rotation.
 	QKNorm bool
+	// Windows are the sliding windows of the layers in tokens, see [Config.Window]; nil where no layer has one.
+	Windows []int
 	// Rope holds the rotary position embedding.
 	Rope Rope
 	// Stored is the dtype that config.json gives for the files: "float32", "bfloat16", …, or "".
@@ -42,6 +46,21 @@ func (c *Config) QWidth() int { return c.Heads * c.HeadDim }
 // KVWidth is the width of all key heads (and of all value heads) together.
 func (c *Config) KVWidth() int { return c.KVHeads * c.HeadDim }
 
+// Window is the sliding window of a layer: a token looks at itself and the window-1 tokens before it. 0 means all
+// earlier ones.
+func (c *Config) Window(layer int) int {
+	if c.Windows == nil {
+		return 0
+	}
+	return c.Windows[layer]
+}
+
+// MaxContext is the longest sequence that can be computed as the reference does: MaxPositions, and factor times
+// that with dynamic rope scaling, which stretches the frequencies of longer sequences.
+func (c *Config) MaxContext() int {
+	return int(float64(c.MaxPositions) * max(1, c.Rope.stretch))
+}
+
 // Supported says whether models of this model_type can be read.
 func Supported(modelType string) bool {
 	_, ok := families()[modelType]
@@ -49,7 +68,7 @@ func Supported(modelType string) bool {
 }
 
 // Families lists the supported values of model_type.
-func Families() []string { return []string{"llama", "mistral", "qwen2", "qwen3"} }
+func Families() []string { return slices.Sorted(maps.Keys(families())) }
 
 // family reads what is special to one model_type.
 type family func(r *reader, c *Config)
@@ -85,8 +104,8 @@ func ParseConfig(data []byte) (*Config, error) {
 	c := &Config{Family: r.text("model_type", "")}
 	read, ok := families()[c.Family]
 	if !ok {
-		return nil, fmt.Errorf("model_type %q is not supported: choose a base of one of %s", c.Family,
-			strings.Join(Families(), ", "))
+		return nil, fmt.Errorf("model_type %q is not supported: choose a base of one of %s (Qwen2, Qwen2.5, Qwen3, "+
+			"Llama 2 and 3, Yi in the Llama layout, Mistral)", c.Family, strings.Join(Families(), ", "))
 	}
 	c.Vocab = r.positive("vocab_size")
 	c.Hidden = r.positive("hidden_size")
@@ -102,6 +121,7 @@ func ParseConfig(data []byte) (*Config, error) {
 	read(r, c)
 	c.Rope = readRope(r, c)
 	r.refuseCommon()
+	r.checkLayerTypes(c)
 	c.check(r)
 	if err := r.err(); err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package model_test
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,22 +19,89 @@ const base = `"vocab_size":50,"hidden_size":16,"intermediate_size":24,"num_hidde
 func TestConfigRefused(t *testing.T) {
 	t.Parallel()
 	for fields, want := range map[string]string{
-		`"model_type":"gpt2"`:                                            "llama, mistral, qwen2, qwen3",
-		`"model_type":"qwen2","hidden_act":"gelu"`:                       "supported: silu",
-		`"model_type":"qwen2","use_sliding_window":true`:                 "full attention",
-		`"model_type":"mistral","sliding_window":32`:                     "sliding_window 32",
-		`"model_type":"qwen2","quantization_config":{}`:                  "unquantized",
-		`"model_type":"llama","rope_scaling":{"type":"yarn"}`:            `"yarn"`,
-		`"model_type":"llama","rope_scaling":{"rope_type":"llama3"}`:     "llama3 needs factor",
-		`"model_type":"qwen2","layer_types":["sliding_attention"]`:       "sliding_attention",
-		`"model_type":"qwen2","num_key_value_heads":3`:                   "not a multiple",
-		`"model_type":"qwen2","head_dim":7`:                              "even number",
-		`"model_type":"qwen2","vocab_size":"many"`:                       "vocab_size",
-		`"model_type":"qwen2","attention_dropout":0.1,"hidden_act":"no"`: "attention_dropout 0.1",
+		`"model_type":"gpt2"`:                                                       "llama, mistral, qwen2, qwen3",
+		`"model_type":"qwen2","hidden_act":"gelu"`:                                  "supported: silu",
+		`"model_type":"Yi"`:                                                         "Yi in the Llama layout",
+		`"model_type":"mistral","sliding_window":0`:                                 "sliding_window 0 is not above 0",
+		`"model_type":"llama","layer_types":["full_attention"]`:                     "layer_types names 1 layers, num_hidden_layers is 2",
+		`"model_type":"llama","rope_scaling":{"type":"linear"}`:                     "linear needs factor",
+		`"model_type":"llama","rope_scaling":{"type":"dynamic"}`:                    "dynamic needs factor",
+		`"model_type":"qwen2","quantization_config":{}`:                             "unquantized",
+		`"model_type":"llama","rope_scaling":{"type":"yarn"}`:                       `"yarn"`,
+		`"model_type":"llama","rope_scaling":{"rope_type":"llama3"}`:                "llama3 needs factor",
+		`"model_type":"qwen2","layer_types":["sliding_attention","full_attention"]`: "says sliding_attention for layer 0",
+		`"model_type":"qwen2","layer_types":["chunked_attention","full_attention"]`: "chunked_attention",
+		`"model_type":"qwen2","num_key_value_heads":3`:                              "not a multiple",
+		`"model_type":"qwen2","head_dim":7`:                                         "even number",
+		`"model_type":"qwen2","vocab_size":"many"`:                                  "vocab_size",
+		`"model_type":"qwen2","attention_dropout":0.1,"hidden_act":"no"`:            "attention_dropout 0.1",
 	} {
 		if _, err := model.ParseConfig([]byte("{" + base + "," + fields + "}")); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, expected %q", fields, err, want)
 		}
+	}
+}
+
+// TestWindows reads the sliding windows of all layouts.
+func TestWindows(t *testing.T) {
+	t.Parallel()
+	for fields, want := range map[string][]int{
+		`"model_type":"qwen2"`:                    {0, 0},
+		`"model_type":"qwen2","sliding_window":8`: {0, 0},
+		`"model_type":"qwen2","sliding_window":8,"use_sliding_window":true,"max_window_layers":1`:    {0, 8},
+		`"model_type":"qwen2","sliding_window":8,"use_sliding_window":true`:                          {0, 0}, // max_window_layers 28
+		`"model_type":"qwen2","sliding_window":null,"use_sliding_window":true,"max_window_layers":0`: {0, 0},
+		`"model_type":"qwen3","use_sliding_window":true,"max_window_layers":0`:                       {4096, 4096},
+		`"model_type":"qwen3","sliding_window":8,"use_sliding_window":true,
+			"layer_types":["sliding_attention","full_attention"]`: {8, 0},
+		`"model_type":"mistral","sliding_window":8`:    {8, 8},
+		`"model_type":"mistral","sliding_window":null`: {0, 0},
+		`"model_type":"mistral"`:                       {4096, 4096},
+		`"model_type":"llama","sliding_window":8`:      {0, 0},
+	} {
+		c, err := model.ParseConfig([]byte("{" + base + "," + fields + "}"))
+		if err != nil {
+			t.Errorf("%s: %v", fields, err)
+			continue
+		}
+		if c.Window(0) != want[0] || c.Window(1) != want[1] {
+			t.Errorf("%s: windows %d and %d, expected %v", fields, c.Window(0), c.Window(1), want)
+		}
+	}
+}
+
+// TestDefaults: what config.json leaves out is what the reference puts in its place, family by family.
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	without := strings.Replace(base, `"num_key_value_heads":2,`, "", 1)
+	for family, want := range map[string]string{"llama": "", "mistral": "num_key_value_heads 8", "qwen2": "num_key_value_heads 32"} {
+		_, err := model.ParseConfig([]byte(`{` + without + `,"model_type":"` + family + `"}`))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s without num_key_value_heads: %v, expected %q", family, err, want)
+		}
+	}
+	c, err := model.ParseConfig([]byte(`{` + base + `,"model_type":"llama","rope_parameters":{"rope_theta":5000000.0,"rope_type":"default"}}`))
+	if err != nil || c.Rope.Theta != 5e6 || c.KVHeads != 2 || c.HeadDim != 4 {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+// TestDynamicRope: up to the model's positions nothing changes, beyond them the base grows.
+func TestDynamicRope(t *testing.T) {
+	t.Parallel()
+	c, err := model.ParseConfig([]byte(`{` + base + `,"model_type":"llama","rope_scaling":{"rope_type":"dynamic","factor":2.0}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.MaxContext() != 128 || c.MaxPositions != 64 {
+		t.Errorf("context %d of %d positions", c.MaxContext(), c.MaxPositions)
+	}
+	// Base · (factor·length/positions - (factor-1))^(dim/(dim-2)) = 10000 · 3² at twice the positions.
+	if got, want := c.Rope.For(128).InvFreq[1], float32(1)/300; math.Abs(float64(got-want)) > 1e-9 {
+		t.Errorf("second frequency is %g, expected %g", got, want)
+	}
+	if got := c.Rope.For(64).InvFreq[1]; got != 0.01 {
+		t.Errorf("second frequency within the positions is %g, expected 0.01", got)
 	}
 }
 

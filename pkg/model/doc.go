@@ -12,5 +12,5 @@
 // CPUs are several times faster on it for 2 to 64 rows.
 //
 // The reference is transformers' modeling_qwen2.py, modeling_qwen3.py, modeling_llama.py and
-// modeling_mistral.py with eager attention.
+// modeling_mistral.py with eager attention, and modeling_rope_utils.py.
 package model

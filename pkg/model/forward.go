@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
@@ -116,7 +117,8 @@ func (f *Forward) inputs(b Batch) ([]*Array, error) {
 		}
 	}
 	backend := f.compiler.Backend()
-	cos, sin := f.model.Config.Rope.Tables(positions)
+	// As in the reference, the longest row of a batch decides for all.
+	cos, sin := f.model.Config.Rope.For(1 + slices.Max(positions)).Tables(positions)
 	half := len(f.model.Config.Rope.InvFreq)
 	arrays := make([]*Array, 4)
 	errs := make([]error, 4)
@@ -143,14 +145,15 @@ func (f *Forward) layer(i int, x, cos, sin, valid *Array) (*Array, error) {
 	if signature != "" {
 		inputs = append(inputs, f.params[i])
 	}
-	program, err := f.program("layer "+signature, inputs, func(_ *Graph, in []*Node) []*Node {
+	window := f.model.Config.Window(i)
+	program, err := f.program(fmt.Sprintf("layer %s window %d", signature, window), inputs, func(_ *Graph, in []*Node) []*Node {
 		weights, rest := f.model.Config.Bind(in[4:])
 		var linear Linear
 		if signature != "" {
 			linear = f.patch.Linear(i, rest[0])
 		}
 		block := NewBlock(f.model.Config, weights, linear)
-		return []*Node{block.Forward(in[0], in[1], in[2], PaddedMask(in[3]))}
+		return []*Node{block.Forward(in[0], in[1], in[2], PaddedMask(in[3], window))}
 	})
 	if err != nil {
 		return nil, err

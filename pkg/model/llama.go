@@ -1,7 +1,7 @@
 package model
 
-// llama reads what Llama has of its own: switches for the biases of attention and MLP. Llama 3's scaled rope
-// is read with the other kinds of rope.
+// llama reads what Llama 2 and 3, and Yi in their layout, have of their own: switches for the biases of attention and
+// MLP. The scaled ropes (linear, dynamic, llama3) are read for all families alike.
 func llama(r *reader, c *Config) {
 	c.QKVBias = r.boolean("attention_bias", false)
 	c.OutBias = c.QKVBias

@@ -1,8 +1,18 @@
 package model
 
-// mistral reads what Mistral has of its own: a sliding window that is in use whenever it is set.
+// mistral reads what Mistral has of its own: a sliding window in every layer. As in configuration_mistral.py it is
+// 4096 where the field is missing, and off where it is null; so is the default of 8 key/value heads.
 func mistral(r *reader, c *Config) {
-	if window := r.integer("sliding_window", 0); window > 0 && window < c.MaxPositions {
-		r.problem("sliding_window %d is set; only full attention is supported", window)
+	if !r.has("num_key_value_heads") {
+		c.KVHeads = 8
 	}
+	if r.has("sliding_window") && r.fields["sliding_window"] == nil {
+		return
+	}
+	window := r.integer("sliding_window", 4096)
+	if window < 1 {
+		r.problem("sliding_window %d is not above 0", window)
+		return
+	}
+	c.slide(window, 0)
 }

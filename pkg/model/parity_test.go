@@ -66,6 +66,35 @@ func checkForward(t *testing.T, dev *device.Device, c modeltest.Case) {
 	modeltest.Near(t, "left.logits_last", last, want.F32(t, "left.logits_last"), logitsLimit)
 }
 
+// TestParityLong runs rows beyond the model's positions, where dynamic rope scaling stretches the frequencies.
+func TestParityLong(t *testing.T) {
+	for _, dev := range modeltest.Devices(t) {
+		for _, c := range modeltest.Cases(t, "long_forward.safetensors") {
+			t.Run(dev.Kind()+"/"+c.Name, func(t *testing.T) {
+				t.Parallel()
+				want := c.Tensors(t, "long_forward.safetensors")
+				m, err := model.Load(dev, c.Base())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer m.Close()
+				right := want.Batch(t, "right")
+				if right.Width <= m.Config.MaxPositions {
+					t.Fatalf("%d positions are none beyond the model's %d", right.Width, m.Config.MaxPositions)
+				}
+				modeltest.Close(t, "inv_freq", m.Config.Rope.For(right.Width).InvFreq, want.F32(t, "rope.inv_freq"), 1e-7)
+				f := model.NewForward(m, model.NewCompiler(dev.Backend()), nil, nil)
+				defer f.Close()
+				_, logits, err := f.Logits(right, everyPlace(right))
+				if err != nil {
+					t.Fatal(err)
+				}
+				modeltest.Near(t, "right.logits", zeroPadding(logits, right), want.F32(t, "right.logits"), logitsLimit)
+			})
+		}
+	}
+}
+
 // checkLoss derives the losses of loss.json from logits [rows·width, vocab] in float64.
 func checkLoss(t *testing.T, c modeltest.Case, logits []float32) {
 	var file struct {

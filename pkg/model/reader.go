@@ -74,22 +74,19 @@ func (r *reader) positive(name string) int {
 	return value
 }
 
+// has says whether a field is there, be it null.
+func (r *reader) has(name string) bool {
+	_, ok := r.fields[name]
+	return ok
+}
+
 // refuseCommon refuses settings of any family that change the numbers and are not implemented.
 func (r *reader) refuseCommon() {
 	if act := r.text("hidden_act", "silu"); act != "silu" {
 		r.problem("hidden_act %q is not supported (supported: silu)", act)
 	}
-	if r.boolean("use_sliding_window", false) {
-		r.problem("use_sliding_window is on; only full attention is supported")
-	}
 	if p := r.number("attention_dropout", 0); p != 0 {
 		r.problem("attention_dropout %g is not supported (supported: 0)", p)
-	}
-	for _, kind := range field(r, "layer_types", "a list", []any(nil)) {
-		if kind != "full_attention" {
-			r.problem("layer_types holds %v (supported: full_attention)", kind)
-			break
-		}
 	}
 	if _, ok := r.fields["quantization_config"]; ok && r.fields["quantization_config"] != nil {
 		r.problem("quantized weights are not supported; use the unquantized base (float32, bfloat16 or float16)")

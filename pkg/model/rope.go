@@ -13,36 +13,77 @@ type Rope struct {
 	// InvFreq are the angles per position in radians, one for each of the HeadDim/2 pairs, rounded to
 	// float32 exactly where the reference rounds.
 	InvFreq []float32
+
+	// stretch is the factor of dynamic scaling and original the length up to which it changes nothing; 0 for the
+	// other kinds.
+	stretch  float64
+	original int
 }
 
-// readRope reads both layouts: rope_theta with rope_scaling, and transformers 5's rope_parameters.
+// readRope reads both layouts: rope_theta with rope_scaling, and transformers 5's rope_parameters. As there
+// (modeling_rope_utils.py, convert_rope_params_to_dict), rope_scaling wins where both are given.
 func readRope(r *reader, c *Config) Rope {
 	none := map[string]any(nil)
-	params := &reader{fields: field(r, "rope_parameters", "an object", none)}
-	scaling := params
-	theta := r.number("rope_theta", 10000)
-	if params.fields != nil {
-		theta = params.number("rope_theta", theta)
-	} else {
-		scaling = &reader{fields: field(r, "rope_scaling", "an object", none)}
+	scaling := &reader{fields: field(r, "rope_scaling", "an object", none)}
+	if len(scaling.fields) == 0 {
+		scaling.fields = field(r, "rope_parameters", "an object", none)
 	}
+	theta := scaling.number("rope_theta", r.number("rope_theta", 10000))
 	rope := Rope{Theta: theta, InvFreq: inverseFrequencies(theta, c.HeadDim)}
-	switch kind := scaling.text("rope_type", scaling.text("type", "default")); kind {
+	kind := scaling.text("rope_type", scaling.text("type", "default"))
+	switch kind {
 	case "default":
+	case "linear":
+		factor := scaling.factor(kind)
+		for i := range rope.InvFreq {
+			rope.InvFreq[i] /= float32(factor)
+		}
+	case "dynamic":
+		rope.stretch, rope.original = scaling.factor(kind), c.MaxPositions
+		if c.HeadDim < 4 {
+			r.problem("rope scaling dynamic needs head_dim ≥ 4 (found %d)", c.HeadDim)
+		}
 	case "llama3":
+		original := scaling.number("original_max_position_embeddings", float64(c.MaxPositions))
+		original = r.number("original_max_position_embeddings", original)
 		scaleLlama3(rope.InvFreq, scaling.number("factor", 0), scaling.number("low_freq_factor", 0),
-			scaling.number("high_freq_factor", 0), scaling.number("original_max_position_embeddings", 0), r)
+			scaling.number("high_freq_factor", 0), original, r)
 	default:
-		r.problem("rope type %q is not supported (supported: default, llama3)", kind)
+		r.problem("rope type %q is not supported (supported: default, linear, dynamic, llama3)", kind)
 	}
 	if p := scaling.number("partial_rotary_factor", r.number("partial_rotary_factor", 1)); p != 1 {
 		r.problem("partial_rotary_factor %g is not supported (supported: 1)", p)
 	}
-	r.problems = append(r.problems, params.problems...)
-	if scaling != params {
-		r.problems = append(r.problems, scaling.problems...)
+	if theta <= 0 {
+		r.problem("rope_theta %g is not above 0", theta)
 	}
+	r.problems = append(r.problems, scaling.problems...)
 	return rope
+}
+
+// factor reads the factor of a kind of scaling.
+func (r *reader) factor(kind string) float64 {
+	factor := r.number("factor", 0)
+	if factor < 1 {
+		r.problem("rope scaling %s needs factor ≥ 1 (found %g)", kind, factor)
+		return 1
+	}
+	return factor
+}
+
+// For gives the embedding of a sequence of so many tokens. Only dynamic scaling looks at the length, and only beyond
+// the model's positions: its base grows with it (_compute_dynamic_ntk_parameters, in float32 as there). In the
+// reference that length is the newest token's position + 1 when a token is decoded, and the whole prompt's for every
+// token of the prompt; keys that are cached keep the angle that they were rotated by.
+func (r Rope) For(length int) Rope {
+	if r.stretch == 0 || length <= r.original {
+		return r
+	}
+	dim := 2 * len(r.InvFreq)
+	grown := float32(r.stretch)*float32(length)/float32(r.original) - float32(r.stretch-1)
+	power := float32(math.Pow(float64(grown), float64(float32(float64(dim)/float64(dim-2)))))
+	r.InvFreq = inverseFrequencies(float64(float32(r.Theta)*power), dim)
+	return r
 }
 
 // inverseFrequencies are 1 / theta^(2i/dim), with the exponent, the power and the quotient rounded to float32 as

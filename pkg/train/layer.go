@@ -38,7 +38,7 @@ func forwardLayer(t target, layer int, in []*Node) []*Node {
 	x := in[0]
 	l, _ := takeLayerInputs(t, layer, in[1:])
 	block, _ := t.block(layer, l.frozen, l.flat, l.key)
-	mask := model.CausalMask(x.Graph(), x.Shape().Dim(1))
+	mask := model.CausalMask(x.Graph(), x.Shape().Dim(1), t.window(layer))
 	q, k, v := block.QKV(x)
 	qh, kh, vh := block.Heads(q, k, v, l.cos, l.sin)
 	attention := model.Attend(qh, kh, vh, mask)
@@ -58,7 +58,7 @@ func backwardLayer(t target, layer int, in []*Node) []*Node {
 	q, k, v, attention, residual, gate, up := in[2], in[3], in[4], in[5], in[6], in[7], in[8]
 	l, rest := takeLayerInputs(t, layer, in[2+savedPerLayer:])
 	block, pieces := t.block(layer, l.frozen, l.flat, l.key)
-	mask := model.CausalMask(x.Graph(), x.Shape().Dim(1))
+	mask := model.CausalMask(x.Graph(), x.Shape().Dim(1), t.window(layer))
 	grads := make([]*Node, len(pieces))
 	// stage pulls the gradient of outputs back to inputs, and to the pieces of the named modules.
 	stage := func(outputs, cotangents, inputs []*Node, modules ...string) []*Node {

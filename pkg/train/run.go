@@ -112,7 +112,8 @@ func (r *run) prepare() error {
 func (r *run) prepareRows(base *model.Config) error {
 	t := r.cfg.Training
 	if t.MaxLength > base.MaxPositions {
-		return fmt.Errorf("max_length %d is more than the model's %d positions", t.MaxLength, base.MaxPositions)
+		return job.UserError(job.CodeBadRequest, fmt.Sprintf("max_length %d is more than the model's %d positions%s", t.MaxLength,
+			base.MaxPositions, dynamicReason(base)), fmt.Sprintf("use a max_length of at most %d", base.MaxPositions))
 	}
 	var err error
 	r.batches, err = newBatches(r.cfg.Rows, t.Seed, t.PerDeviceTrainBatchSize, t.GradientAccumulationSteps, t.MaxLength, base.Vocab)
@@ -136,6 +137,15 @@ func (r *run) prepareRows(base *model.Config) error {
 	}
 	r.state = state{Format: checkpointFormat, Total: total, Seed: t.Seed, Spec: spec, Device: r.cfg.Device.Name()}
 	return nil
+}
+
+// dynamicReason tells why a model that can answer beyond its positions is not trained there.
+func dynamicReason(base *model.Config) string {
+	if base.MaxContext() == base.MaxPositions {
+		return ""
+	}
+	return "; its rope scaling is dynamic, with which a longer row's gradient would depend on the rows beside it " +
+		"and on those before"
 }
 
 // loop runs the steps that are left.

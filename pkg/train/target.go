@@ -1,6 +1,7 @@
 package train
 
 import (
+	"fmt"
 	"strings"
 
 	"descant/pkg/lora"
@@ -13,6 +14,8 @@ import (
 type target interface {
 	// signature names the computation of a layer; layers with equal ones share programs.
 	signature(layer int) string
+	// window is the layer's sliding window, 0 for none.
+	window(layer int) int
 	// frozen are the layer's weights that are not trained.
 	frozen(layer int) []*model.Array
 	// size is the number of trained parameters of a layer, maybe 0.
@@ -37,7 +40,10 @@ type loraTarget struct {
 	plan  *lora.Plan
 }
 
-func (t *loraTarget) signature(layer int) string      { return t.plan.Signature(layer) }
+func (t *loraTarget) signature(layer int) string {
+	return fmt.Sprintf("%s window %d", t.plan.Signature(layer), t.window(layer))
+}
+func (t *loraTarget) window(layer int) int            { return t.model.Config.Window(layer) }
 func (t *loraTarget) frozen(layer int) []*model.Array { return t.model.Layers[layer] }
 func (t *loraTarget) size(layer int) int              { return t.plan.Size(layer) }
 func (t *loraTarget) dropout() bool                   { return t.plan.Config.Dropout > 0 }
@@ -60,7 +66,10 @@ type fullTarget struct {
 	config *model.Config
 }
 
-func (t *fullTarget) signature(int) string      { return "full" }
+func (t *fullTarget) signature(layer int) string {
+	return fmt.Sprintf("full window %d", t.window(layer))
+}
+func (t *fullTarget) window(layer int) int      { return t.config.Window(layer) }
 func (t *fullTarget) frozen(int) []*model.Array { return nil }
 func (t *fullTarget) dropout() bool             { return false }
 func (t *fullTarget) size(int) int {

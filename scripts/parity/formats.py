@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import Qwen2ForCausalLM
+from transformers import AutoModelForCausalLM
 from transformers.generation.logits_process import (
     MinPLogitsWarper, RepetitionPenaltyLogitsProcessor, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper)
 
@@ -68,11 +68,18 @@ def write_peft(root):
         ("all-linear-tied", "qwen2-tied", "float32", "CAUSAL_LM", dict(r=2, lora_alpha=4, target_modules="all-linear")),
         ("rslora", "qwen2-tied", "float32", "CAUSAL_LM", dict(r=4, lora_alpha=8, target_modules=["o_proj"], use_rslora=True)),
         ("bf16-base", "qwen2-untied", "bfloat16", "CAUSAL_LM", dict(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"])),
+        ("patterns", "llama-linear", "float32", "CAUSAL_LM", dict(
+            r=8, lora_alpha=16, target_modules=["q_proj", "v_proj", "down_proj"], lora_dropout=0.1,
+            rank_pattern={"down_proj": 3, "layers.0.self_attn.q_proj": 5}, alpha_pattern={"v_proj": 4, r"1\.mlp\..*": 2.5})),
+        ("layers-gaussian", "mistral-window", "float32", "CAUSAL_LM", dict(
+            r=2, lora_alpha=2, target_modules=["up_proj", "self_attn.k_proj"], layers_to_transform=[1], init_lora_weights="gaussian")),
+        ("regex", "qwen3-window", "float32", "CAUSAL_LM", dict(r=2, lora_alpha=3.5, target_modules=r".*\.1\.mlp\.(gate|down)_proj")),
+        ("one-layer", "qwen2-window", "float32", "CAUSAL_LM", dict(r=2, lora_alpha=2, target_modules=["o_proj"], layers_to_transform=0)),
         ("no-task-type", "qwen2-tied", "float32", None, dict(r=1, lora_alpha=1, target_modules=["o_proj"])),
     ]
     cases = []
     for name, base, dtype, task, config in configs:
-        model = Qwen2ForCausalLM.from_pretrained(root / base / "base", dtype=getattr(torch, dtype))
+        model = AutoModelForCausalLM.from_pretrained(root / base / "base", dtype=getattr(torch, dtype))
         peft = get_peft_model(model, LoraConfig(task_type=task, **config))
         peft.peft_config["default"].base_model_name_or_path = "org/tiny-base"
         with tempfile.TemporaryDirectory() as tmp:

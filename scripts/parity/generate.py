@@ -1,4 +1,7 @@
-"""Makes the project's own reference numbers: python generate.py <testdata folder>."""
+"""Makes the project's own reference numbers: python generate.py <testdata folder> [case ...].
+
+With names of cases only their folders are written.
+"""
 
 import importlib.metadata
 import json
@@ -46,6 +49,8 @@ def main():
     root = Path(sys.argv[1])
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
+    if sys.argv[2:]:
+        return write_cases(root / "parity", sys.argv[2:])
     parity, qwen, optim = root / "parity", root / "qwen", root / "optim"
     for folder in (parity, qwen, optim):
         shutil.rmtree(folder, ignore_errors=True)
@@ -71,6 +76,12 @@ def main():
     write(parity / "tolerances.json", {"quantities": {k: {"recommended": v} for k, v in TOLERANCES.items()}})
     size = sum(f.stat().st_size for d in (parity, qwen, optim) for f in d.rglob("*") if f.is_file())
     print(f"{size / 1e6:.2f} MB in {parity}, {qwen} and {optim}")
+
+
+def write_cases(parity, names):
+    for name in names:
+        shutil.rmtree(parity / name, ignore_errors=True)
+        models.write_case(parity / name, name, models.SPECS[name], SEED)
 
 
 def write_optim(folder, case):

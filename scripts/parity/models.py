@@ -1,4 +1,4 @@
-"""Tiny Qwen2 models and everything that transformers and PEFT compute with them."""
+"""Tiny models and everything that transformers and PEFT compute with them."""
 
 import hashlib
 import json
@@ -8,7 +8,9 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.optimizers import create_loraplus_optimizer
 from safetensors.torch import save_file
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
+
+import families
 
 QV = ["q_proj", "v_proj"]
 SPECS = {
@@ -24,20 +26,8 @@ SPECS = {
         train=dict(lr=0.005, schedule="cosine", warmup=2, weight_decay=0.01),
         full_train=None,
     ),
-}
+} | families.SPECS
 META = {"format": "pt"}
-
-
-def config_json(s):
-    """config.json with the fields of the published Qwen2.5 repositories."""
-    return {
-        "architectures": ["Qwen2ForCausalLM"], "attention_dropout": 0.0, "bos_token_id": s["used"] - 22, "eos_token_id": s["used"] - 20,
-        "hidden_act": "silu", "hidden_size": s["hidden"], "initializer_range": 0.02, "intermediate_size": s["intermediate"],
-        "max_position_embeddings": 32768, "max_window_layers": 21, "model_type": "qwen2", "num_attention_heads": s["heads"],
-        "num_hidden_layers": s["layers"], "num_key_value_heads": s["kv_heads"], "rms_norm_eps": 1e-06, "rope_theta": 1000000.0,
-        "sliding_window": 32768, "tie_word_embeddings": s["tied"], "torch_dtype": s["store"], "transformers_version": "4.43.1",
-        "use_cache": True, "use_sliding_window": False, "vocab_size": s["vocab"],
-    }
 
 
 def dump(path, value):
@@ -47,13 +37,13 @@ def dump(path, value):
 def make_base(folder, s, gen):
     """Writes base/ with weights of a realistic scale and returns the model as it loads."""
     folder.mkdir(parents=True)
-    conf = config_json(s)
+    conf = families.config_json(s)
     (folder / "config.json").write_text(json.dumps(conf, indent=2) + "\n")
     (folder / "generation_config.json").write_text(json.dumps({
         "bos_token_id": conf["bos_token_id"], "pad_token_id": conf["bos_token_id"], "do_sample": True,
         "eos_token_id": [conf["eos_token_id"], conf["bos_token_id"]], "repetition_penalty": 1.1, "temperature": 0.7,
         "top_p": 0.8, "top_k": 20, "transformers_version": "4.37.0"}, indent=2) + "\n")
-    model = Qwen2ForCausalLM(Qwen2Config(**conf))
+    model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32)
     tensors = {}
     for name, p in sorted(model.named_parameters()):
         noise = torch.randn(p.shape, generator=gen)
@@ -82,7 +72,7 @@ def make_base(folder, s, gen):
 
 
 def load(folder):
-    model = Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
     return model.eval()
 
 
@@ -141,6 +131,19 @@ def forward(case, s, model, gen):
         "rows": 3, "width": ids.shape[1], "lengths": [len(r) for r in rows], "vocab_size": s["vocab"], "used_vocab": s["used"],
         "pad_id": pad, "logits_std": float(out.logits.std()), "rope_attention_scaling": 1.0})
     return ids, mask, lids, lmask, lpos
+
+
+def long_forward(case, s, gen):
+    """Rows beyond the model's positions, as a model computes them that has seen nothing before."""
+    model, pad = load(case / "base"), s["used"] - 22
+    rows = random_rows(gen, s, s["long_rows"])
+    ids, mask = padded(rows, pad)
+    with torch.no_grad():
+        out = run(model, ids, mask)
+    save_file({
+        "right.input_ids": ids, "right.attention_mask": mask, "right.position_ids": torch.arange(ids.shape[1]).expand(ids.shape).contiguous(),
+        "right.logits": out.logits * mask.unsqueeze(2).float(), "rope.inv_freq": model.model.rotary_emb.inv_freq.clone(),
+    }, case / "long_forward.safetensors", META)
 
 
 def losses(case, model, ids, mask):
@@ -350,10 +353,14 @@ def train_full(case, s, gen):
 
 
 def greedy(model, prompt, new=24, penalty=1.0):
-    ids, out, gaps = list(prompt), [], []
+    """Greedy decoding with a key/value cache."""
+    with torch.no_grad():
+        model(input_ids=torch.tensor([prompt[:1]]))  # dynamic rope scaling remembers longer sequences until a short one
+    ids, out, gaps, cache, fed = list(prompt), [], [], None, list(prompt)
     for _ in range(new):
         with torch.no_grad():
-            logits = model(input_ids=torch.tensor([ids])).logits[0, -1].clone()
+            step = model(input_ids=torch.tensor([fed]), past_key_values=cache, use_cache=True)
+        cache, logits = step.past_key_values, step.logits[0, -1].clone()
         if penalty != 1.0:
             seen = torch.tensor(sorted(set(ids)))
             v = logits[seen]
@@ -362,6 +369,7 @@ def greedy(model, prompt, new=24, penalty=1.0):
         gaps.append(float(top[0] - top[1]))
         ids.append(int(logits.argmax()))
         out.append(ids[-1])
+        fed = ids[-1:]
     return {"ids": out, "gap": gaps}
 
 
@@ -369,9 +377,9 @@ def decode(case, s, gen):
     """Greedy decoding; prompts whose best two logits come close anywhere are drawn again."""
     base = load(case / "base")
     adapted = PeftModel.from_pretrained(load(case / "base"), case / "adapter").eval()
-    prompts = []
-    while len(prompts) < 3:
-        prompt = torch.randint(0, s["used"], (4 + 3 * len(prompts),), generator=gen).tolist()
+    prompts, lengths = [], [4, 7, 10] + s.get("prompts", [])
+    while len(prompts) < len(lengths):
+        prompt = torch.randint(0, s["used"], (lengths[len(prompts)],), generator=gen).tolist()
         a, b = greedy(base, prompt), greedy(adapted, prompt)
         if min(a["gap"] + b["gap"]) > 5e-3:
             prompts.append({"prompt": prompt, "base": a | {"min_gap": min(a["gap"])}, "adapter": b | {"min_gap": min(b["gap"])}})
@@ -398,8 +406,10 @@ def write_case(case, name, s, seed):
     if s["full_train"]:
         train_full(case, s, gen)
     decode(case, s, gen)
+    if "long_rows" in s:
+        long_forward(case, s, gen)
     return {
-        "family": "qwen2", "layout": "hf4", "store": s["store"], "shards": s["shards"], "tied": s["tied"], "hidden": s["hidden"],
-        "intermediate": s["intermediate"], "layers": s["layers"], "heads": s["heads"], "kv_heads": s["kv_heads"],
-        "head_dim": s["hidden"] // s["heads"], "vocab": s["vocab"], "rope_theta": 1e6, "rope_scaling": None, "rms_norm_eps": 1e-6,
-        "lora": s["lora"], "train": s["train"], "full_train": s["full_train"]}
+        "family": s.get("family", "qwen2"), "layout": s.get("layout", "hf4"), "store": s["store"], "shards": s["shards"],
+        "tied": s["tied"], "hidden": s["hidden"], "intermediate": s["intermediate"], "layers": s["layers"], "heads": s["heads"],
+        "kv_heads": s["kv_heads"], "head_dim": model.config.hidden_size // s["heads"] if "head_dim" not in s else s["head_dim"],
+        "vocab": s["vocab"], "config": s.get("config"), "lora": s["lora"], "train": s["train"], "full_train": s["full_train"]}

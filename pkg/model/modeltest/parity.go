@@ -19,12 +19,15 @@ type Case struct {
 	Name, Dir string
 }
 
+// ownDir is the project's own set, for the tests of packages two folders below its top.
+func ownDir() string { return filepath.Join("..", "..", "testdata", "parity") }
+
 // ParityDir is the folder of the parity cases: DESCANT_PARITY_DIR, else testdata/parity of the project.
 func ParityDir(t testing.TB) string {
 	t.Helper()
 	dir := os.Getenv("DESCANT_PARITY_DIR")
 	if dir == "" {
-		dir = filepath.Join("..", "..", "testdata", "parity")
+		dir = ownDir()
 	}
 	if _, err := os.Stat(dir); err != nil {
 		t.Fatalf("parity cases: %v; set DESCANT_PARITY_DIR or run scripts/parity", err)
@@ -32,40 +35,52 @@ func ParityDir(t testing.TB) string {
 	return dir
 }
 
-// Cases lists the cases whose model_type is supported and that hold the given file; there must be one.
+// Cases lists the cases whose model_type is supported and that hold the given file; there must be one. To those of
+// [ParityDir] come the project's own ones that have another name.
 func Cases(t testing.TB, file string) []Case {
 	t.Helper()
-	dir := ParityDir(t)
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var cases []Case
-	for _, entry := range entries {
-		c := Case{Name: entry.Name(), Dir: filepath.Join(dir, entry.Name())}
-		data, err := os.ReadFile(filepath.Join(c.Dir, "base", "config.json"))
+	names := map[string]bool{}
+	for _, dir := range []string{ParityDir(t), ownDir()} {
+		entries, err := os.ReadDir(dir)
 		if err != nil {
-			continue // not a model
+			t.Fatal(err)
 		}
-		var head struct {
-			ModelType string `json:"model_type"`
-		}
-		if err := json.Unmarshal(data, &head); err != nil {
-			t.Fatalf("%s: %v", c.Name, err)
-		}
-		if !model.Supported(head.ModelType) {
-			t.Logf("left out %s: model_type %q is not supported", c.Name, head.ModelType)
-			continue
-		}
-		if _, err := os.Stat(filepath.Join(c.Dir, file)); err == nil {
-			cases = append(cases, c)
+		for _, entry := range entries {
+			c := Case{Name: entry.Name(), Dir: filepath.Join(dir, entry.Name())}
+			if names[c.Name] || !c.supported(t) {
+				continue
+			}
+			names[c.Name] = true
+			if _, err := os.Stat(filepath.Join(c.Dir, file)); err == nil {
+				cases = append(cases, c)
+			}
 		}
 	}
 	if len(cases) == 0 {
-		t.Fatalf("no case with %s in %s", file, dir)
+		t.Fatalf("no case with %s in %s", file, ParityDir(t))
 	}
 	t.Logf("%d cases with %s", len(cases), file)
 	return cases
+}
+
+// supported says whether the folder is a case of a model that can be read.
+func (c Case) supported(t testing.TB) bool {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(c.Dir, "base", "config.json"))
+	if err != nil {
+		return false // not a model
+	}
+	var head struct {
+		ModelType string `json:"model_type"`
+	}
+	if err := json.Unmarshal(data, &head); err != nil {
+		t.Fatalf("%s: %v", c.Name, err)
+	}
+	if !model.Supported(head.ModelType) {
+		t.Logf("left out %s: model_type %q is not supported", c.Name, head.ModelType)
+	}
+	return model.Supported(head.ModelType)
 }
 
 // Base is the folder of the case's base model.
