@@ -34,7 +34,7 @@ type checkpoints struct {
 	keep    int
 	digest  string          // what a checkpoint must belong to
 	damaged map[string]bool // by prefix: those that cannot be used
-	point   func(ctx context.Context, at string)
+	point   func(ctx context.Context, job, at string)
 }
 
 func (s *Service) checkpoints(a *stage.Attempt) *checkpoints {
@@ -62,7 +62,7 @@ func (c *checkpoints) store(ctx context.Context, step int, dir string, progress 
 	if _, err := stage.PutFolder(ctx, c.objects, prefix, dir, checkpointInfo{Job: a.ID(), Step: step}); err != nil {
 		return err
 	}
-	c.point(ctx, fmt.Sprintf("checkpoint %d stored", step))
+	c.point(ctx, a.ID(), fmt.Sprintf("checkpoint %d stored", step))
 	name := func() error {
 		return a.Update(ctx, fmt.Sprintf("checkpoint at step %d", step), func(j *pb.Job) {
 			j.Checkpoint = prefix
@@ -77,7 +77,7 @@ func (c *checkpoints) store(ctx context.Context, step int, dir string, progress 
 	if err != nil {
 		return err
 	}
-	c.point(ctx, fmt.Sprintf("checkpoint %d recorded", step))
+	c.point(ctx, a.ID(), fmt.Sprintf("checkpoint %d recorded", step))
 	c.prune(ctx, c.keep)
 	// The object store has it now; a long job must not fill the disk of its worker.
 	if err := os.RemoveAll(dir); err != nil {
@@ -116,7 +116,7 @@ func (c *checkpoints) resume(ctx context.Context, dir string) (r resumed, err er
 		if n > 0 {
 			continue
 		}
-		older, err := c.folders(ctx)
+		older, err := storedCheckpoints(ctx, c.objects, c.attempt.ID())
 		if err != nil {
 			return r, job.InfrastructureError(job.CodeStore, "list checkpoints", err)
 		}
@@ -160,14 +160,14 @@ type stored struct {
 	whole  bool // its manifest is there
 }
 
-// folders lists the checkpoints of the job that are in the object store, the newest first.
-func (c *checkpoints) folders(ctx context.Context) ([]stored, error) {
-	objects, err := c.objects.List(ctx, "checkpoints/"+c.attempt.ID()+"/")
+// storedCheckpoints lists the checkpoints of a job that are in the object store, the newest first.
+func storedCheckpoints(ctx context.Context, objects *blob.Store, id string) ([]stored, error) {
+	list, err := objects.List(ctx, "checkpoints/"+id+"/")
 	if err != nil {
 		return nil, err
 	}
 	byPrefix := map[string]*stored{}
-	for _, object := range objects {
+	for _, object := range list {
 		parts := strings.SplitN(object.Key, "/", 4)
 		if len(parts) != 4 {
 			continue
@@ -180,20 +180,20 @@ func (c *checkpoints) folders(ctx context.Context) ([]stored, error) {
 		f.keys = append(f.keys, object.Key)
 		f.whole = f.whole || parts[3] == stage.FolderManifest
 	}
-	var list []stored
+	var folders []stored
 	for _, f := range byPrefix {
-		list = append(list, *f)
+		folders = append(folders, *f)
 	}
 	// The prefix tells epoch and step, in digits of equal number.
-	slices.SortFunc(list, func(a, b stored) int { return cmp.Compare(b.prefix, a.prefix) })
-	return list, nil
+	slices.SortFunc(folders, func(a, b stored) int { return cmp.Compare(b.prefix, a.prefix) })
+	return folders, nil
 }
 
 // prune deletes all but the newest whole checkpoints, and what uploads that were broken off have left. What stays by
 // mistake costs only room.
 func (c *checkpoints) prune(ctx context.Context, keep int) {
 	log := c.attempt.Log()
-	folders, err := c.folders(ctx)
+	folders, err := storedCheckpoints(ctx, c.objects, c.attempt.ID())
 	if err != nil {
 		log.Warn("old checkpoints stay", "error", err)
 		return

@@ -42,8 +42,8 @@ type Service struct {
 	cfg  Config
 	deps Deps
 	log  *slog.Logger
-	// point hears where a training is, for tests that stop a process there; see train.Config.
-	point func(ctx context.Context, at string)
+	// point hears where the training of a job is, for tests that stop a process there; see train.Config.
+	point func(ctx context.Context, job, at string)
 }
 
 // New returns a trainer; Run starts it.
@@ -51,7 +51,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Service{cfg: cfg, deps: deps, log: deps.Log.With("service", "trainer"), point: func(context.Context, string) {}}, nil
+	return &Service{cfg: cfg, deps: deps, log: deps.Log.With("service", "trainer"), point: func(context.Context, string, string) {}}, nil
 }
 
 // Run takes one job after the other until ctx ends. The job that trains then is stored as a

@@ -133,7 +133,8 @@ func (s *Service) learn(ctx context.Context, a *stage.Attempt, run prepared) (*t
 	result, err := train.Run(training, train.Config{
 		Device: s.deps.Device, BaseDir: run.base.Dir, BaseName: a.Spec.Model, Training: a.Spec.Training,
 		Rows: run.shards, Dir: run.dir, Resume: run.resume.dir, SpecDigest: run.checkpoints.digest, Logger: a.Log(),
-		Alive: a.Sign, Point: s.point,
+		Alive:  a.Sign,
+		Point:  func(ctx context.Context, at string) { s.point(ctx, a.ID(), at) },
 		OnStep: func(step train.Step) { reports.step(stepMessage(step)) },
 		OnCheckpoint: func(ctx context.Context, c train.Checkpoint) error {
 			return run.checkpoints.store(ctx, c.Step, c.Dir, reports.progress())
