@@ -35,7 +35,7 @@ func (r *evalRows) Order(int64, int) []int          { return nil } // an evaluat
 
 // readRows reads and encodes the first rows of the dataset.
 func (e *evaluation) readRows(ctx context.Context, work string) (*evalRows, error) {
-	path, err := e.datasetFile(ctx, work)
+	path, err := e.app.datasetFile(ctx, e.o.dataset, work)
 	if err != nil {
 		return nil, err
 	}
@@ -67,14 +67,13 @@ func (e *evaluation) readRows(ctx context.Context, work string) (*evalRows, erro
 	return rows, nil
 }
 
-// datasetFile is the path of the rows, or builtin:sample; a pushed dataset is fetched into work.
-func (e *evaluation) datasetFile(ctx context.Context, work string) (string, error) {
-	name := e.o.dataset
+// datasetFile is the path of the rows that a command line names, or builtin:sample; a pushed dataset is fetched into work.
+func (a *app) datasetFile(ctx context.Context, name, work string) (string, error) {
 	if _, err := os.Stat(name); err == nil || name == dataset.SampleName || !job.ValidName(name) {
 		return name, nil
 	}
 	path := filepath.Join(work, "rows")
-	err := e.app.withSystem(ctx, func(ctx context.Context, s *system) error {
+	err := a.withSystem(ctx, func(ctx context.Context, s *system) error {
 		set, err := s.registry.Dataset(ctx, name)
 		if err != nil {
 			return err

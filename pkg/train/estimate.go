@@ -1,0 +1,406 @@
+package train
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"time"
+
+	"descant/pkg/device"
+	"descant/pkg/job"
+	"descant/pkg/model"
+)
+
+// Estimate says what a run will take, before it is run. Its numbers come from the run's own programs: all decoder layers
+// are alike, so one layer with made-up weights is compiled and timed at the shapes that the dataset gives, and counted as
+// often as the model has layers.
+type Estimate struct {
+	// Steps and MicroBatches are those of the whole run; Tokens are its tokens, Padded with their padding.
+	Steps        int     `json:"steps"`
+	MicroBatches int     `json:"micro_batches"`
+	Tokens       int64   `json:"tokens"`
+	Padded       int64   `json:"padded_tokens"`
+	Widths       []Width `json:"widths"`
+	// Sampled is the number of steps that were looked at; when it is below Steps, the rest was taken to be like them.
+	Sampled           int            `json:"sampled_steps"`
+	Layers            int            `json:"layers"`
+	Parameters        int64          `json:"parameters"`
+	TrainedParameters int64          `json:"trained_parameters"`
+	Memory            MemoryEstimate `json:"memory"`
+	Time              TimeEstimate   `json:"time"`
+}
+
+// Width is a width of the rectangles, with how many of them there are and what one costs in one layer.
+type Width struct {
+	Rows         int     `json:"rows"`
+	Width        int     `json:"width"`
+	MicroBatches int     `json:"micro_batches"`
+	LayerSeconds float64 `json:"layer_seconds"`
+}
+
+// MemoryEstimate is the memory of the process at its peak, in bytes.
+type MemoryEstimate struct {
+	Peak int64 `json:"peak"`
+	// Weights are those of the base as they lie in memory.
+	Weights int64 `json:"weights"`
+	// Saved is what the forward pass of the largest rectangle keeps for the backward pass.
+	Saved int64 `json:"saved_activations"`
+	// Optimizer is everything trained: parameters, gradient and the two moments.
+	Optimizer int64 `json:"optimizer"`
+	// Head bounds the logits of one chunk with their gradient.
+	Head int64 `json:"head_chunk"`
+	// Saving is what writing checkpoints and results needs beyond that (method full).
+	Saving int64 `json:"saving"`
+	// Rest is what was measured beside these: the program, its compiled programs, and their working space.
+	Rest int64 `json:"rest"`
+}
+
+// TimeEstimate is where the time goes, in seconds.
+type TimeEstimate struct {
+	Total   float64 `json:"total"`
+	Load    float64 `json:"load"`
+	Compile float64 `json:"compile"`
+	Layers  float64 `json:"layers"`
+	// Head is that of the output layer and the loss, Update that of gradient norm and AdamW.
+	Head   float64 `json:"head"`
+	Update float64 `json:"update"`
+	// Check is that of the adapter's comparison with its base at the end.
+	Check float64 `json:"check"`
+}
+
+// sampledSteps bounds the steps that are laid out to count rectangles.
+const sampledSteps = 1000
+
+// EstimateRun measures one layer on the device and works out the rest. Of the base it reads config.json alone. Dir is
+// for a temporary base of one layer: two or four bytes for each element of the embedding and of one layer.
+func EstimateRun(ctx context.Context, cfg Config) (_ *Estimate, err error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	whole, err := model.ReadConfig(cfg.BaseDir)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(cfg.Dir, "one-layer-*")
+	if err != nil {
+		return nil, fmt.Errorf("estimate: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // a temporary folder in a work folder
+	if err := writeOneLayer(cfg.BaseDir, dir); err != nil {
+		return nil, fmt.Errorf("estimate: %w", err)
+	}
+	cfg.BaseDir, cfg.Resume, cfg.OnStep, cfg.OnCheckpoint = dir, "", nil, nil
+	m := &measurement{run: &run{cfg: cfg, start: time.Now()}, layers: whole.Layers}
+	if err := m.run.prepare(); err != nil {
+		return nil, err
+	}
+	defer m.run.engine.close()
+	m.loaded = time.Since(m.run.start)
+	m.weights = m.oneLayerWeights()
+	m.lay()
+	if err := m.measure(ctx); err != nil {
+		return nil, fmt.Errorf("estimate: %w", err)
+	}
+	return m.result(whole), nil
+}
+
+// measurement is the run of one layer that an estimate is made from.
+type measurement struct {
+	run    *run
+	layers int
+	loaded time.Duration
+	// weights is the size of one layer's frozen weights.
+	weights int64
+
+	// What the steps of the run consist of.
+	steps, sampled int
+	widths         []int
+	counts         map[int]int // rectangles by width
+	batches        []*microBatch
+	headRows       int64 // rows of all head chunks
+	largestChunk   int
+	tokens, padded int64
+
+	// What was measured.
+	layerTime    map[int]time.Duration // forward and backward of one layer, by width
+	embedTime    map[int]time.Duration
+	headTime     time.Duration // of measured rows
+	headMeasured int64
+	updateTime   time.Duration
+	compiled     time.Duration
+	checkTime    time.Duration // with what it compiles
+	layerSaved   int64
+	peak         int64
+}
+
+// chunkKey names the shapes that the programs of the head depend on.
+type chunkKey struct{ width, rows int }
+
+// lay lays out the steps, counts their rectangles, and keeps one rectangle of each width and others until all shapes of
+// head chunks are covered.
+func (m *measurement) lay() {
+	b := m.run.batches
+	m.steps = m.run.state.Total
+	m.sampled = min(m.steps, sampledSteps)
+	m.counts = map[int]int{}
+	seen, covered := map[chunkKey]bool{}, map[int]bool{}
+	vocab := m.run.engine.config.Vocab
+	for step := range m.sampled {
+		for _, micro := range b.step(step) {
+			m.tokens += int64(micro.tokens)
+			if len(micro.places) == 0 {
+				continue
+			}
+			fresh := !covered[micro.width]
+			covered[micro.width] = true
+			m.counts[micro.width]++
+			m.padded += int64(len(micro.ids))
+			for _, rows := range chunks(len(micro.places), headRows(vocab)) {
+				m.headRows += int64(rows)
+				m.largestChunk = max(m.largestChunk, rows)
+				key := chunkKey{micro.width, rows}
+				fresh = fresh || !seen[key]
+				seen[key] = true
+			}
+			if fresh {
+				m.batches = append(m.batches, micro)
+			}
+		}
+	}
+	for width := range m.counts {
+		m.widths = append(m.widths, width)
+	}
+	slices.Sort(m.widths)
+	// The widest first: memory that it leaves is used by the others, as in a run.
+	slices.SortStableFunc(m.batches, func(a, c *microBatch) int { return c.width - a.width })
+}
+
+// measure runs every kept rectangle: the first time to compile, then to time it.
+func (m *measurement) measure(ctx context.Context) error {
+	e := m.run.engine
+	m.layerTime, m.embedTime = map[int]time.Duration{}, map[int]time.Duration{}
+	for _, b := range m.batches {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if _, known := m.layerTime[b.width]; known {
+			if err := m.head(b); err != nil {
+				return err
+			}
+			continue
+		}
+		if _, err := e.accumulate(b, 1/float64(len(b.places)), 1); err != nil {
+			return err
+		}
+		if err := m.layer(b); err != nil {
+			return err
+		}
+	}
+	if err := m.update(); err != nil {
+		return err
+	}
+	m.compiled = m.run.compiler.Spent()
+	if m.run.adapter != nil {
+		begin := time.Now()
+		if _, err := m.run.effect(); err != nil {
+			return err
+		}
+		m.checkTime = time.Since(begin)
+	}
+	m.peak = device.MemoryFacts().PeakRSS
+	return nil
+}
+
+// patience is how long one shape is timed, and at least how often.
+const (
+	patience     = 400 * time.Millisecond
+	leastRepeats = 3
+)
+
+// layer times forward and backward pass of one layer, and the head, on a rectangle whose programs are compiled. Of
+// several times the median counts.
+func (m *measurement) layer(b *microBatch) error {
+	e := m.run.engine
+	var embeds, layers, heads []time.Duration
+	for begin := time.Now(); len(layers) < leastRepeats || time.Since(begin) < patience; {
+		start := time.Now()
+		p, err := e.forward(b, 1)
+		if err != nil {
+			return err
+		}
+		forward := time.Since(start)
+		if m.layerSaved == 0 {
+			m.layerSaved = bytesOf(p.saved[0]) + p.inputs[0].Bytes()
+		}
+		start = time.Now()
+		_, dx, err := e.loss(p, 1)
+		if err != nil {
+			p.free()
+			return err
+		}
+		heads = append(heads, time.Since(start))
+		start = time.Now()
+		if err := e.backward(p, dx); err != nil {
+			p.free()
+			return err
+		}
+		layers = append(layers, forward+time.Since(start))
+		p.free()
+		embed, err := m.embed(b)
+		if err != nil {
+			return err
+		}
+		embeds = append(embeds, embed)
+	}
+	m.embedTime[b.width] = median(embeds)
+	m.layerTime[b.width] = max(0, median(layers)-median(embeds))
+	m.countHead(b, median(heads))
+	return nil
+}
+
+// embed times what a forward pass does before its first layer.
+func (m *measurement) embed(b *microBatch) (time.Duration, error) {
+	e := m.run.engine
+	begin := time.Now()
+	ids, err := model.Upload(e.compiler.Backend(), b.ids, b.rows, b.width)
+	if err != nil {
+		return 0, err
+	}
+	defer ids.Free()
+	out, err := e.run("embed", nil, e.embedding(), ids) // compiled by the forward pass before
+	model.FreeAll(out...)
+	return time.Since(begin), err
+}
+
+// head compiles the head for the chunks of a rectangle and times it.
+func (m *measurement) head(b *microBatch) error {
+	e := m.run.engine
+	p, err := e.forward(b, 1)
+	if err != nil {
+		return err
+	}
+	defer p.free()
+	for warm := range 2 {
+		begin := time.Now()
+		_, dx, err := e.loss(p, 1)
+		if err != nil {
+			return err
+		}
+		dx.Free()
+		if warm == 1 {
+			m.countHead(b, time.Since(begin))
+		}
+	}
+	return nil
+}
+
+func (m *measurement) countHead(b *microBatch, took time.Duration) {
+	m.headTime += took
+	for _, rows := range chunks(len(b.places), headRows(m.run.engine.config.Vocab)) {
+		m.headMeasured += int64(rows)
+	}
+}
+
+// update times gradient norm and AdamW, on the gradients that are there.
+func (m *measurement) update() error {
+	e := m.run.engine
+	for i := range 1 + leastRepeats {
+		if i > 0 {
+			if _, err := e.accumulate(m.batches[0], 1, 1); err != nil {
+				return err
+			}
+		}
+		begin := time.Now()
+		if _, err := e.gradientNorm(); err != nil {
+			return err
+		}
+		if err := e.update(1, 1e-9, 1); err != nil {
+			return err
+		}
+		m.updateTime = time.Since(begin) // the last one counts; the first compiles
+	}
+	return nil
+}
+
+// oneLayerWeights is the size of the layer that was loaded, without what is trained of it.
+func (m *measurement) oneLayerWeights() int64 { return bytesOf(m.run.engine.target.frozen(0)) }
+
+func bytesOf(arrays []*model.Array) (n int64) {
+	for _, a := range arrays {
+		n += a.Bytes()
+	}
+	return n
+}
+
+func median(times []time.Duration) time.Duration {
+	slices.Sort(times)
+	return times[len(times)/2]
+}
+
+// result counts everything as often as the whole run has it.
+func (m *measurement) result(whole *model.Config) *Estimate {
+	scale := float64(m.steps) / float64(max(1, m.sampled))
+	e := &Estimate{Steps: m.steps, Sampled: m.sampled, Layers: m.layers, Parameters: whole.Parameters(),
+		Tokens: int64(float64(m.tokens) * scale), Padded: int64(float64(m.padded) * scale)}
+	engine := m.run.engine
+	var layer, outside int64 // trained parameters in the one layer, and outside the layers
+	for _, g := range engine.groups() {
+		if g == engine.layers[0] {
+			layer = int64(g.value.Shape().Size())
+		} else {
+			outside += int64(g.value.Shape().Size())
+		}
+	}
+	more := int64(m.layers - 1)
+	e.TrainedParameters = outside + int64(m.layers)*layer
+
+	t := &e.Time
+	for _, width := range m.widths {
+		n := float64(m.counts[width]) * scale
+		e.MicroBatches += int(n + 0.5)
+		e.Widths = append(e.Widths, Width{m.batches[0].rows, width, int(n + 0.5), m.layerTime[width].Seconds()})
+		t.Layers += n * (float64(m.layers)*m.layerTime[width].Seconds() + m.embedTime[width].Seconds())
+	}
+	t.Load = m.loaded.Seconds() * float64(whole.Parameters()) / float64(engine.config.Parameters())
+	t.Compile = m.compiled.Seconds()
+	t.Head = m.headTime.Seconds() * float64(m.headRows) / float64(max(1, m.headMeasured)) * scale
+	t.Update = m.updateTime.Seconds() * float64(e.TrainedParameters) / float64(layer+outside) * float64(m.steps)
+	t.Check = m.checkTime.Seconds()
+	t.Total = t.Load + t.Compile + t.Layers + t.Head + t.Update + t.Check
+
+	y := &e.Memory
+	const state = 4 * 4 // bytes of value, gradient and two moments of a parameter
+	y.Weights = int64(m.layers)*m.weights + m.outsideWeights()
+	y.Saved = int64(m.layers) * m.layerSaved
+	y.Optimizer = state * e.TrainedParameters
+	y.Head = 3 * 4 * int64(m.largestChunk) * int64(whole.Vocab)
+	steps := m.peak + more*(m.weights+m.layerSaved+state*layer)
+	if m.run.cfg.Training.Method == job.MethodFull {
+		// Parameters and moments are copied out while a checkpoint or the model is written; the activations are gone then.
+		y.Saving = max(0, 3*4*e.TrainedParameters-y.Saved-y.Head)
+	}
+	y.Peak = steps + y.Saving
+	y.Rest = max(0, steps-y.Weights-y.Saved-y.Optimizer-y.Head)
+	return e
+}
+
+// outsideWeights is the size of the frozen weights outside the layers.
+func (m *measurement) outsideWeights() int64 {
+	base := m.run.engine.base
+	var n int64
+	list := []*model.Array{base.Embed, base.Norm}
+	if base.Head != base.Embed {
+		list = append(list, base.Head)
+	}
+	for _, a := range list {
+		if a != nil {
+			n += a.Bytes()
+		}
+	}
+	return n
+}

@@ -1,0 +1,125 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"testing"
+
+	"descant/pkg/job"
+	"descant/pkg/model"
+)
+
+// TestEstimate compares what can be counted with a run of the same settings.
+func TestEstimate(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{job.MethodLora, job.MethodFull} {
+		t.Run(method, func(t *testing.T) {
+			t.Parallel()
+			cfg := settings(t, 4) // two epochs of 10 rows, the last steps of which are smaller
+			cfg.Training.Method, cfg.Training.MaxSteps, cfg.Training.NumTrainEpochs = method, 0, 2
+			heard := 0
+			cfg.OnStep = func(Step) { heard++ }
+			got, err := EstimateRun(t.Context(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if heard > 0 {
+				t.Errorf("the estimate reported %d steps of training", heard)
+			}
+			if left, err := filepath.Glob(filepath.Join(cfg.Dir, "*")); err != nil || len(left) > 0 {
+				t.Errorf("the estimate left %v, %v", left, err)
+			}
+			result, err := Run(t.Context(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Steps != result.Steps || got.Steps != got.Sampled || got.Tokens != result.Tokens || got.TrainedParameters != result.TrainedParameters {
+				t.Errorf("estimated %+v, the run was %+v", got, result)
+			}
+			checkEstimate(t, cfg, got)
+		})
+	}
+}
+
+// checkEstimate holds the parts of an estimate against the architecture and the rows.
+func checkEstimate(t *testing.T, cfg Config, got *Estimate) {
+	t.Helper()
+	base, err := model.ReadConfig(cfg.BaseDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// 10 rows an epoch in steps of 2 × 2: two full ones and one of a single rectangle.
+	if got.MicroBatches != 2*5 || got.Padded != 2*5*2*16 || len(got.Widths) != 1 || got.Widths[0].Width != 16 {
+		t.Errorf("%d rectangles, %d tokens with padding, widths %v", got.MicroBatches, got.Padded, got.Widths)
+	}
+	weights, optimizer, head := 4*base.Parameters(), 16*got.TrainedParameters, 12*int64(chunks(1, headRows(base.Vocab))[0]*base.Vocab)
+	if cfg.Training.Method == job.MethodFull {
+		weights = 0 // they are the trained parameters
+	}
+	m := got.Memory
+	if m.Weights != weights || m.Optimizer != optimizer || m.Head != head {
+		t.Errorf("weights %d, optimizer %d, head %d, expected %d, %d and %d", m.Weights, m.Optimizer, m.Head, weights, optimizer, head)
+	}
+	// A layer keeps its input and q, attention, residual (hidden wide), k, v, gate and up.
+	wide := 4*base.Hidden + 2*base.KVWidth() + 2*base.Intermediate
+	if want := int64(base.Layers) * 4 * 2 * 16 * int64(wide); m.Saved != want {
+		t.Errorf("saved activations %d, expected %d", m.Saved, want)
+	}
+	if m.Peak < m.Weights+m.Saved+m.Optimizer+m.Head {
+		t.Errorf("memory %+v", m)
+	}
+	time := got.Time
+	for name, part := range map[string]float64{"load": time.Load, "compile": time.Compile, "layers": time.Layers, "head": time.Head, "update": time.Update} {
+		if part <= 0 || part > time.Total {
+			t.Errorf("%s takes %g s of %g s", name, part, time.Total)
+		}
+	}
+}
+
+// TestEstimateStops ends an estimate by its context, and refuses what a run refuses.
+func TestEstimateStops(t *testing.T) {
+	t.Parallel()
+	cfg := settings(t, 1)
+	cause := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	if _, err := EstimateRun(ctx, cfg); !errors.Is(err, cause) {
+		t.Errorf("got %v, expected %v", err, cause)
+	}
+	cfg.Rows = table{{1, 99999}}
+	if _, err := EstimateRun(t.Context(), cfg); err == nil {
+		t.Error("rows of another vocabulary were estimated")
+	}
+}
+
+// TestOneLayer makes the base of an estimate and loads it.
+func TestOneLayer(t *testing.T) {
+	t.Parallel()
+	cfg := settings(t, 1)
+	dir := t.TempDir()
+	if err := writeOneLayer(cfg.BaseDir, dir); err != nil {
+		t.Fatal(err)
+	}
+	m, err := model.Load(cfg.Device, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	whole, err := model.ReadConfig(cfg.BaseDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Config.Layers != 1 || m.Config.Hidden != whole.Hidden || m.Config.Vocab != whole.Vocab {
+		t.Errorf("the made-up base is %+v", m.Config)
+	}
+	values, err := model.Download[float32](m.Layers[0][len(m.Layers[0])-1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, v := range values[:64] {
+		if v < -0.05 || v > 0.05 || i > 0 && v == values[i-1] {
+			t.Fatalf("weights %v", values[:64])
+		}
+	}
+}
