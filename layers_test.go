@@ -35,6 +35,7 @@ var owners = map[string][]string{
 	"github.com/minio/minio-go/v7":                {"pkg/blob"},
 	"github.com/daulet/tokenizers":                {"pkg/tokenizer"},
 	"github.com/gomlx/go-huggingface":             {"pkg/hub"},
+	"github.com/klauspost/compress":               {"pkg/dataset"},
 	"github.com/parquet-go/parquet-go":            {"pkg/dataset"},
 	"github.com/gomlx/go-xla":                     {"pkg/device"},
 	"github.com/gomlx/compute":                    {"pkg/device", "pkg/model", "pkg/lora", "pkg/train", "pkg/generate"},

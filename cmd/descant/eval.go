@@ -17,6 +17,7 @@ import (
 	"descant/pkg/job"
 	"descant/pkg/lifecycle"
 	"descant/pkg/train"
+	"descant/services/tokenizer"
 )
 
 // evalOptions are the flags of `descant eval`.
@@ -83,7 +84,7 @@ type evaluation struct {
 	app    *app
 	o      evalOptions
 	base   *hub.Snapshot
-	text   *language
+	text   *tokenizer.Encoder
 	rows   *evalRows
 	device *device.Device
 	models []*evaluated
@@ -131,7 +132,7 @@ func (a *app) eval(ctx context.Context, o evalOptions) error {
 	if err := e.find(ctx, work); err != nil {
 		return err
 	}
-	if e.text, err = a.openLanguage(ctx, e.base.Dir); err != nil {
+	if e.text, err = a.openEncoder(ctx, e.base.Dir); err != nil {
 		return err
 	}
 	defer e.text.Close()

@@ -88,26 +88,25 @@ func (a *app) datasetFile(ctx context.Context, name, work string) (string, error
 
 // encode adds a row.
 func (e *evaluation) encode(rows *evalRows, row dataset.Row) error {
-	ids, trained, err := e.text.encode(row.Messages, row.Tools)
+	ids, answers, err := e.text.Encode(row)
 	if err != nil {
 		return err
 	}
 	if len(ids) > e.o.maxLength {
-		ids, trained = ids[:e.o.maxLength], trained[:e.o.maxLength]
+		ids, answers = ids[:e.o.maxLength], answers[:e.o.maxLength]
 		rows.truncated++
 	}
 	labels := make([]int32, len(ids))
 	for i, id := range ids {
 		labels[i] = dataset.IgnoreLabel
-		if trained[i] {
+		if answers[i] != dataset.NoAnswer {
 			labels[i] = id
 		}
 	}
-	last := len(row.Messages) - 1
-	prompt, _, err := e.text.EncodeChat(e.text.template, row.Messages[:last], row.Tools, true)
+	prompt, err := e.text.Prompt(row)
 	if err != nil {
 		return err
 	}
-	rows.list = append(rows.list, evalRow{Row: row, ids: ids, labels: labels, prompt: prompt, reference: row.Messages[last].Content})
+	rows.list = append(rows.list, evalRow{Row: row, ids: ids, labels: labels, prompt: prompt, reference: row.Messages[len(row.Messages)-1].Content})
 	return nil
 }

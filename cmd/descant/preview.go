@@ -73,22 +73,22 @@ func (a *app) preview(ctx context.Context, name string, number int, flags *rowFl
 	if err != nil {
 		return nil, err
 	}
-	language, err := a.openLanguage(ctx, flags.Model)
+	encoder, err := a.openEncoder(ctx, flags.Model)
 	if err != nil {
 		return nil, err
 	}
-	defer language.Close()
-	e, err := language.EncodeInput(language.template, chat.Input{Messages: row.Messages, Tools: row.Tools})
+	defer encoder.Close()
+	e, err := encoder.Render(row)
 	if err != nil {
 		return nil, job.UserError(job.CodeBadDataset, fmt.Sprintf("%s of %s cannot be rendered: %v", row.Where(), name, err), "change the turns to what the chat template of the base allows")
 	}
-	uses, err := dataset.Uses(e.IDs, e.Trained, flags.tokenise())
+	uses, err := dataset.Uses(row, e.IDs, e.Answers, flags.tokenise())
 	if err != nil {
 		return nil, err
 	}
 	p := &preview{Row: number, Line: row.Line, Shape: row.Shape, Model: flags.Model, Messages: row.Messages, Text: e.Text}
 	for i, id := range e.IDs {
-		p.Tokens = append(p.Tokens, previewToken{ID: id, Text: language.TokenText(id), Use: uses[i]})
+		p.Tokens = append(p.Tokens, previewToken{ID: id, Text: encoder.TokenText(id), Use: uses[i]})
 		switch uses[i] {
 		case dataset.UseTrained:
 			p.Trained++

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -11,11 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"descant/pkg/chat"
 	"descant/pkg/dataset"
 	"descant/pkg/job"
 	"descant/pkg/lifecycle"
-	"descant/pkg/tokenizer"
+	"descant/services/tokenizer"
 )
 
 // rowFlags are the flags of commands that look at rows as a training would see them.
@@ -77,14 +75,8 @@ func newReader(in io.Reader, name string, opts dataset.ReadOptions) *dataset.Rea
 	return dataset.NewReader(in, filepath.Base(name), opts)
 }
 
-// language is the tokenizer and the chat template of a base.
-type language struct {
-	*tokenizer.Tokenizer
-	template *chat.Template
-}
-
-// openLanguage loads the text side of a base. A folder needs no weights for it.
-func (a *app) openLanguage(ctx context.Context, model string) (*language, error) {
+// openEncoder loads the text side of a base. A folder needs no weights for it.
+func (a *app) openEncoder(ctx context.Context, model string) (*tokenizer.Encoder, error) {
 	dir, err := localFile(model)
 	if err != nil {
 		return nil, err
@@ -96,18 +88,5 @@ func (a *app) openLanguage(ctx context.Context, model string) (*language, error)
 		}
 		dir = snapshot.Dir
 	}
-	t, err := tokenizer.Load(dir)
-	if err != nil {
-		return nil, job.UserError(job.CodeBadModel, "model "+model+" cannot be used: "+err.Error(), "use a base with a tokenizer.json")
-	}
-	template, err := t.Template()
-	if err != nil {
-		t.Close()
-		return nil, job.UserError(job.CodeBadModel, "model "+model+" cannot be used: "+err.Error(), "use the instruction-tuned variant of the base")
-	}
-	return &language{t, template}, nil
-}
-
-func (l *language) encode(messages []chat.Message, tools json.RawMessage) ([]int32, []bool, error) {
-	return l.EncodeChat(l.template, messages, tools, false)
+	return tokenizer.OpenEncoder(dir, model)
 }

@@ -60,12 +60,12 @@ func (a *app) survey(ctx context.Context, name, eval string, most int, flags *ro
 		}
 	}
 	if flags.Model != "" {
-		language, err := a.openLanguage(ctx, flags.Model)
+		encoder, err := a.openEncoder(ctx, flags.Model)
 		if err != nil {
 			return nil, err
 		}
-		defer language.Close()
-		opts.Encode = language.encode
+		defer encoder.Close()
+		opts.Encode = encoder.Encode
 	}
 	return dataset.Inspect(ctx, newReader(in, name, read), opts)
 }

@@ -61,7 +61,7 @@ func TestOriginsAndTurns(t *testing.T) {
 	if !reflect.DeepEqual(r.Origins, want) {
 		t.Errorf("%q: origins %v, want %v (an odd role is foreign text)", r.Text, r.Origins, want)
 	}
-	turns := []chat.Turn{{Span: chat.Span{Start: 24, End: 24}, After: 12, Until: 26}, {Span: chat.Span{Start: 43, End: 44}, After: 31, Until: len(r.Text)}}
+	turns := []chat.Turn{{Span: chat.Span{Start: 24, End: 24}, After: 12, Until: 26, Message: 1}, {Span: chat.Span{Start: 43, End: 44}, After: 31, Until: len(r.Text), Message: 3}}
 	if got := r.AssistantTurns(); !reflect.DeepEqual(got, turns) {
 		t.Errorf("turns %v, want %v", got, turns)
 	}

@@ -50,6 +50,27 @@ type Turn struct {
 	// After is where the template's text before this turn begins, Until where the text after it
 	// ends: the ends of the neighbours' stretches.
 	After, Until int
+	// Message is the index of the message.
+	Message int
+}
+
+// GeneratedBy returns the index of the assistant message that a generation block renders: that of the first of its texts in
+// the block, else the last one before its end; -1 where there is none.
+func (r *Rendered) GeneratedBy(block Span) int {
+	found := -1
+	for _, o := range r.Origins {
+		if o.Start > block.End {
+			break
+		}
+		if o.Message < 0 || r.messages[o.Message].Role != "assistant" {
+			continue
+		}
+		found = o.Message
+		if o.Start >= block.Start {
+			break
+		}
+	}
+	return found
 }
 
 // AssistantTurns returns the stretches of assistant messages, in order, by the origins alone.
@@ -67,7 +88,7 @@ func (r *Rendered) AssistantTurns() []Turn {
 			turns[n-1].Until = o.Start
 		}
 		if assistant {
-			turns = append(turns, Turn{Span: o.Span, After: after, Until: -1})
+			turns = append(turns, Turn{Span: o.Span, After: after, Until: -1, Message: o.Message})
 		}
 		last = o.Message
 		after = max(after, o.End)

@@ -3,6 +3,7 @@ package dataset
 import (
 	"bytes"
 	"encoding/csv"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -12,12 +13,15 @@ type Format string
 
 // The formats that are read, and those that are recognised only to name them.
 const (
-	FormatJSONL  Format = "jsonl"           // one JSON value a line
-	FormatArray  Format = "json-array"      // one JSON array of rows, on one line or indented
-	FormatValues Format = "json-objects"    // JSON objects that span lines, one after the other
-	FormatEmpty  Format = "empty"           // 0 bytes
-	FormatGzip   Format = "gzip"            // unpacked while reading
-	FormatOther  Format = "not a data file" // refused, see Detection.Hint
+	FormatJSONL   Format = "jsonl"        // one JSON value a line
+	FormatArray   Format = "json-array"   // one JSON array of rows, on one line or indented
+	FormatValues  Format = "json-objects" // JSON objects that span lines, one after the other
+	FormatEmpty   Format = "empty"        // 0 bytes
+	FormatTable   Format = "csv"          // a table with a line of column names, separated by commas, tabs or semicolons
+	FormatParquet Format = "parquet"
+	FormatGzip    Format = "gzip"            // unpacked while reading
+	FormatZstd    Format = "zstd"            // unpacked while reading
+	FormatOther   Format = "not a data file" // refused, see Detection.Hint
 )
 
 // Detection is the result of looking at the first bytes of a file.
@@ -27,6 +31,8 @@ type Detection struct {
 	BOM bool
 	// CROnly says that lines end with CR (U+000D) alone.
 	CROnly bool
+	// Comma separates the cells of a table.
+	Comma rune
 	// Found and Hint say what a refused file is and what to do.
 	Found, Hint string
 }
@@ -37,7 +43,10 @@ const headSize = 64 << 10
 var utf8BOM = []byte("\xef\xbb\xbf")
 
 // Detect recognises the format of a file by its first bytes (up to 64 KiB are useful). whole says that head is all of it.
-func Detect(head []byte, whole bool) Detection {
+func Detect(head []byte, whole bool) Detection { return detect(head, whole, nil) }
+
+// detect is Detect with names of columns that a table may have.
+func detect(head []byte, whole bool, columns []string) Detection {
 	if len(head) == 0 {
 		return Detection{Format: FormatEmpty}
 	}
@@ -48,6 +57,11 @@ func Detect(head []byte, whole bool) Detection {
 	text := bytes.TrimLeft(bytes.TrimPrefix(head, utf8BOM), " \t\r\n")
 	if other, ok := detectText(text); ok {
 		return other
+	}
+	first, _, _ := bytes.Cut(text, []byte("\n"))
+	if comma, ok := looksLikeTable(string(bytes.TrimRight(first, "\r")), columns); ok {
+		d.Format, d.Comma = FormatTable, comma
+		return d
 	}
 	if bytes.HasPrefix(text, []byte("[")) {
 		d.Format = FormatArray
@@ -79,9 +93,7 @@ func refused(found, hint string) (Detection, bool) {
 // detectBinary recognises files by their magic bytes.
 func detectBinary(head []byte) (Detection, bool) {
 	for _, m := range []struct{ magic, name, hint string }{
-		{"PAR1", "Parquet", "export it as JSONL: pandas.read_parquet(…).to_json(…, orient='records', lines=True, force_ascii=False)"},
 		{"PK\x03\x04", "a ZIP archive (perhaps an Excel sheet)", "unpack it, or save the sheet as JSONL"},
-		{"\x28\xb5\x2f\xfd", "packed with zstd", "unpack it with `zstd -d`"},
 		{"BZh", "packed with bzip2", "unpack it with `bunzip2`"},
 		{"\xfd7zXZ", "packed with xz", "unpack it with `unxz`"},
 		{"ARROW1", "an Arrow file", "export it as JSONL with datasets' to_json"},
@@ -91,8 +103,10 @@ func detectBinary(head []byte) (Detection, bool) {
 			return refused("the file is "+m.name+", not JSON lines", m.hint)
 		}
 	}
-	if bytes.HasPrefix(head, []byte("\x1f\x8b")) {
-		return Detection{Format: FormatGzip}, true
+	for magic, format := range map[string]Format{"\x1f\x8b": FormatGzip, "\x28\xb5\x2f\xfd": FormatZstd, "PAR1": FormatParquet} {
+		if bytes.HasPrefix(head, []byte(magic)) {
+			return Detection{Format: format}, true
+		}
 	}
 	const utf16Hint = "save it as UTF-8, or convert it with `iconv -f UTF-16 -t UTF-8`"
 	if bytes.HasPrefix(head, []byte("\xff\xfe")) || bytes.HasPrefix(head, []byte("\xfe\xff")) {
@@ -116,37 +130,32 @@ func detectText(text []byte) (Detection, bool) {
 	case bytes.HasPrefix(lower, []byte("<")):
 		return refused("the file is XML or HTML, not JSON lines", "export the rows as JSONL")
 	}
-	first, _, _ := bytes.Cut(text, []byte("\n"))
-	if name, ok := looksLikeTable(string(bytes.TrimRight(first, "\r"))); ok {
-		return refused("the file looks like "+name+" (the first line is "+show(first)+")",
-			"export it as JSONL: pandas.read_csv(…).to_json(…, orient='records', lines=True, force_ascii=False)")
-	}
 	return Detection{}, false
 }
 
-// looksLikeTable says whether a first line is the head of a CSV or TSV table: two or more cells that are no JSON, one of
-// them a column name that datasets use.
-func looksLikeTable(line string) (string, bool) {
+// looksLikeTable says whether a first line is the head of a CSV or TSV table: cells that are no JSON, one of them a column
+// name that datasets use or that a mapping names.
+func looksLikeTable(line string, columns []string) (comma rune, ok bool) {
 	if line == "" || strings.ContainsAny(line[:1], "{[") {
-		return "", false
+		return 0, false
 	}
-	for _, sep := range []struct {
-		comma rune
-		name  string
-	}{{',', "CSV"}, {'\t', "TSV"}, {';', "CSV with semicolons"}} {
+	for _, comma := range []rune{',', '\t', ';'} {
 		r := csv.NewReader(strings.NewReader(line))
-		r.Comma = sep.comma
+		r.Comma = comma
 		cells, err := r.Read()
-		if err != nil || len(cells) < 2 {
+		if err != nil {
 			continue
 		}
 		for _, cell := range cells {
-			switch strings.ToLower(strings.TrimSpace(cell)) {
-			case "instruction", "input", "output", "prompt", "completion", "question", "answer", "text", "messages",
-				"system", "response", "问题", "回答", "指令", "输入", "输出":
-				return sep.name, true
+			cell = strings.TrimSpace(cell)
+			if slices.Contains(columns, cell) || cell == "text" || len(cells) > 1 && slices.Contains(columnNames, strings.ToLower(cell)) {
+				return comma, true
 			}
 		}
 	}
-	return "", false
+	return 0, false
 }
+
+// columnNames are names of columns by which a table is recognised.
+var columnNames = []string{"instruction", "input", "output", "prompt", "completion", "question", "answer", "text", "messages",
+	"conversations", "system", "response", "问题", "回答", "指令", "输入", "输出"}

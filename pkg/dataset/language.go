@@ -3,6 +3,8 @@ package dataset
 import (
 	"strings"
 	"unicode"
+
+	"descant/pkg/chat"
 )
 
 // LanguageOther is the language of rows whose letters are in no script that is told apart, or that have none.
@@ -32,8 +34,8 @@ func Language(row Row) string {
 	counts := map[string]int{}
 	left := maxLooked
 	var latin strings.Builder
-	for _, m := range row.Messages {
-		for _, r := range m.Content {
+	for _, text := range append(texts(row.Messages), row.Text) {
+		for _, r := range text {
 			if left == 0 {
 				break
 			}
@@ -68,6 +70,13 @@ func Language(row Row) string {
 		return "en"
 	}
 	return best
+}
+
+func texts(messages []chat.Message) (list []string) {
+	for _, m := range messages {
+		list = append(list, m.Content)
+	}
+	return list
 }
 
 func script(r rune) string {

@@ -106,6 +106,8 @@ func (l *LeakCheck) digests(row Row) (whole, question uint64) {
 	}
 	var h maphash.Hash
 	h.SetSeed(l.seed)
+	h.WriteString(letters(row.Text))
+	question = h.Sum64() ^ 1 // a plain text has no question that could be the same
 	for i, m := range row.Messages {
 		if m.Role != "system" {
 			h.WriteString(m.Role)

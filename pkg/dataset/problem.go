@@ -13,9 +13,11 @@ type Code string
 const (
 	CodeEmptyFile   Code = "empty_file"         // 0 bytes
 	CodeNoRows      Code = "no_rows"            // nothing but blank lines, an empty array, or every row left out
-	CodeFormat      Code = "unsupported_format" // HTML page, Git LFS pointer, Parquet, CSV, UTF-16 …
+	CodeFormat      Code = "unsupported_format" // HTML page, Git LFS pointer, UTF-16 …
 	CodeUnpack      Code = "bad_gzip"           // damaged, or larger than the limit when unpacked
+	CodeDamaged     Code = "damaged"            // the same for zstd and Parquet
 	CodeJSON        Code = "bad_json"           // not JSON
+	CodeTable       Code = "bad_table"          // not a row of a CSV table
 	CodeCut         Code = "cut_off"            // JSON that ends too early: the file may be cut off
 	CodeNotUTF8     Code = "not_utf8"
 	CodeNotObject   Code = "not_an_object"
@@ -35,9 +37,10 @@ const (
 type Problem struct {
 	// Code names the kind of problem.
 	Code Code `json:"code"`
-	// Line is the physical line, counted from 1, blank lines included; 0 when the problem concerns the whole file.
+	// Line is the physical line, counted from 1, blank lines included; 0 when the problem concerns the whole file, and in
+	// Parquet.
 	Line int `json:"line,omitempty"`
-	// Row is the place of the row in a JSON array, counted from 1; 0 for JSONL.
+	// Row is the place of the row in a JSON array or in Parquet, counted from 1; 0 for JSONL and CSV.
 	Row int `json:"row,omitempty"`
 	// Field is the key or path that is concerned, such as "output" or "messages[2].content"; may be empty.
 	Field string `json:"field,omitempty"`
@@ -54,12 +57,22 @@ func (p Problem) Where() string {
 
 func where(line, row int) string {
 	switch {
+	case row > 0 && line == 0:
+		return fmt.Sprintf("row %d", row) // Parquet has no lines
 	case row > 0:
 		return fmt.Sprintf("row %d (line %d)", row, line)
 	case line > 0:
 		return fmt.Sprintf("line %d", line)
 	}
 	return ""
+}
+
+// counted is what lists of lines count: lines, in a file without lines rows.
+func counted(line, row int) int {
+	if line > 0 {
+		return line
+	}
+	return row
 }
 
 // String is the problem on one line.
@@ -179,12 +192,12 @@ type problemList struct {
 
 func (l *problemList) add(p Problem) {
 	l.total++
-	if p.Line > 0 {
+	if at := counted(p.Line, p.Row); at > 0 {
 		if p.Line != l.lastLine || p.Row != l.lastRow || l.badRows == 0 {
 			l.badRows++
 		}
 		l.lastLine, l.lastRow = p.Line, p.Row
-		l.lines.add(p.Line)
+		l.lines.add(at)
 	}
 	if len(l.list) < l.max {
 		l.list = append(l.list, p)

@@ -3,18 +3,19 @@ package dataset
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"hash"
 	"hash/maphash"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"unicode/utf8"
 
@@ -25,10 +26,15 @@ import (
 type ReadOptions struct {
 	// MaxRowBytes is the size of the longest row that is read. Defaults to 64 MiB.
 	MaxRowBytes int
-	// MaxUnpackedBytes is the size to which a gzip file may grow. Defaults to 16 GiB.
+	// MaxUnpackedBytes is the size to which a packed file may grow. Defaults to 16 GiB.
 	MaxUnpackedBytes int64
 	// MaxProblems is the number of problems that a ValidationError lists one by one. Defaults to 20.
 	MaxProblems int
+	// Columns names the columns of the file that stand for fields: {"output": "answer"} reads the column "answer" as the
+	// field "output". Its keys are those of Fields.
+	Columns map[string]string
+	// System is a system text for conversations that have none.
+	System string
 }
 
 func (o ReadOptions) withDefaults() ReadOptions {
@@ -48,7 +54,8 @@ func (o ReadOptions) withDefaults() ReadOptions {
 type Row struct {
 	// Index counts the rows of the file that can be trained, from 0.
 	Index int
-	// Line is the physical line on which the row begins, from 1. Place is its place in a JSON array, from 1, or 0.
+	// Line is the physical line on which the row begins, from 1, or 0 in Parquet. Place is its place in a JSON array or in
+	// Parquet, from 1, or 0.
 	Line, Place int
 	// Shape is how the row was written.
 	Shape Shape
@@ -56,6 +63,10 @@ type Row struct {
 	Messages []chat.Message
 	// Tools is a JSON list of tool descriptions in the bytes of the file (the order of keys matters), or nil.
 	Tools json.RawMessage
+	// Text is the text of a plain text row, which has no messages.
+	Text string
+	// Weights say for each message whether it is trained, where the row says so itself; else nil.
+	Weights []bool
 }
 
 // Where is the place of the row in words.
@@ -150,7 +161,7 @@ func (r *Reader) advance() error {
 		r.problem(*rec.bad)
 		return nil
 	}
-	if len(bytes.Trim(rec.data, " \t\r\n")) == 0 {
+	if rec.val == nil && len(bytes.Trim(rec.data, " \t\r\n")) == 0 {
 		if !rec.last {
 			r.report.BlankLines++
 		}
@@ -167,21 +178,9 @@ func (r *Reader) open() error {
 	if err != nil && err != io.EOF {
 		return err
 	}
-	d := Detect(head, err == io.EOF)
-	if d.Format == FormatGzip {
-		zip, err := gzip.NewReader(in)
-		if err != nil {
-			return unpackError{err}
-		}
-		r.report.Gzip = true
-		r.report.remark("the file is packed with gzip; it was unpacked while reading")
-		in = bufio.NewReaderSize(&limitedReader{in: zip, left: r.opts.MaxUnpackedBytes}, headSize)
-		if head, err = in.Peek(headSize); err != nil && err != io.EOF {
-			return unpackError{err}
-		}
-		if d = Detect(head, err == io.EOF); d.Format == FormatGzip {
-			d = Detection{Format: FormatOther, Found: "the file is packed twice with gzip", Hint: "unpack it once with `gunzip`"}
-		}
+	in, d, err := r.unpack(in, r.detect(head, err == io.EOF))
+	if err != nil {
+		return err
 	}
 	r.report.Format = d.Format
 	switch d.Format {
@@ -198,25 +197,45 @@ func (r *Reader) open() error {
 		offset = int64(len(utf8BOM))
 		r.report.remark("a byte order mark at the start was skipped")
 	}
-	if d.Format == FormatJSONL {
+	switch d.Format {
+	case FormatJSONL:
 		lines := &lineSource{in: in, end: '\n', max: r.opts.MaxRowBytes, offset: offset}
 		if d.CROnly {
 			lines.end = '\r'
 			r.report.remark("lines end with CR alone (old Mac); each was read as a line")
 		}
 		r.src = lines
-	} else {
+	case FormatTable:
+		r.src = newTableSource(in, d.Comma, r.opts.MaxRowBytes)
+		r.report.remark("the file was read as a CSV table whose cells are separated by %q", d.Comma)
+	case FormatParquet:
+		src, err := newParquetSource(r.raw.in)
+		if err != nil {
+			return err
+		}
+		r.src = src
+		r.report.remark("the file was read as Parquet")
+	default:
 		r.src = &valueSource{in: in, array: d.Format == FormatArray, max: r.opts.MaxRowBytes, offset: offset}
 	}
 	return nil
 }
 
+// detect is Detect, which a mapping of columns helps to recognise a table by its first line.
+func (r *Reader) detect(head []byte, whole bool) Detection {
+	return detect(head, whole, slices.Collect(maps.Values(r.opts.Columns)))
+}
+
 // finish completes the report and turns the error that ended the reading into the one that Next returns.
 func (r *Reader) finish(err error) error {
-	var bad unpackError
 	switch {
-	case errors.As(err, &bad) || r.report.Gzip && (errors.Is(err, gzip.ErrChecksum) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errUnpacked)):
-		r.problem(Problem{Code: CodeUnpack, Found: "the gzip data can't be unpacked: " + err.Error(), Hint: "download the file again, or unpack it with `gunzip` and try that"})
+	case r.damaged(err):
+		what := cmp.Or(r.report.Packed, r.report.Format, "packed")
+		code := CodeDamaged
+		if what == FormatGzip {
+			code = CodeUnpack
+		}
+		r.problem(Problem{Code: code, Found: fmt.Sprintf("the %s data can't be unpacked: %v", what, err), Hint: "download the file again, or unpack it by its own tool and try that"})
 	case err != io.EOF:
 		return fmt.Errorf("read dataset %s: %w", r.report.File, err)
 	}
@@ -228,7 +247,7 @@ func (r *Reader) finish(err error) error {
 	if r.report.Rows == 0 && !r.Failed() {
 		p := Problem{Code: CodeNoRows, Found: "no row was found", Hint: `write one row a line, such as {"instruction": "…", "input": "", "output": "…"}`}
 		if n := r.report.LeftOut.Count; n > 0 {
-			p.Found = fmt.Sprintf("no row is left: %d rows have an empty question or answer (lines %s)", n, r.report.LeftOut.Lines)
+			p.Found = fmt.Sprintf("no row is left: %d rows have nothing to train on, such as an empty answer (lines %s)", n, r.report.LeftOut.Lines)
 			p.Hint = "fill in the texts"
 		}
 		r.problem(p)
@@ -239,31 +258,11 @@ func (r *Reader) finish(err error) error {
 	return io.EOF
 }
 
-// unpackError is a gzip stream that doesn't even begin well.
-type unpackError struct{ error }
-
-func (e unpackError) Unwrap() error { return e.error }
-
-var errUnpacked = errors.New("it grows beyond the size limit")
-
-// limitedReader fails when more than left bytes come out of a packed file.
-type limitedReader struct {
-	in   io.Reader
-	left int64
-}
-
-func (l *limitedReader) Read(p []byte) (int, error) {
-	n, err := l.in.Read(p)
-	if l.left -= int64(n); l.left < 0 {
-		return 0, errUnpacked
-	}
-	return n, err
-}
-
 // repeated notes a row that is equal to an earlier one.
 func (r *Reader) repeated(row Row) {
 	var h maphash.Hash
 	h.SetSeed(r.seed)
+	h.WriteString(row.Text)
 	for _, m := range row.Messages {
 		for _, s := range []string{m.Role, m.Content, string(m.ToolCalls)} {
 			h.WriteString(s)

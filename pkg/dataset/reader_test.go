@@ -58,7 +58,7 @@ func TestRefusedRows(t *testing.T) {
 		{`{"instruction":"a","output":"b","history":[["x"]]}`, "history[1]", "pair"},
 		{`{"instruction":"a","output":"b","system":3}`, "system", "a number"},
 		{`{"prompt":"a"}`, "completion", "missing"},
-		{`{"messages":[` + ask + `,{"role":"assistant","content":"b","weight":0}]}`, "messages[2].weight", "not supported"},
+		{`{"messages":[` + ask + `,{"role":"assistant","content":"b","weight":0.5}]}`, "messages[2].weight", "not supported"},
 		{`{"messages":[` + ask + `,{"role":"assistant","Content":"b"}]}`, "messages[2].content", "missing"},
 		{`{"messages":[{"role":"user","content":[{"type":"image_url"}]},{"role":"assistant","content":"b"}]}`, "messages[1].content[1]", "image_url"},
 		{`{"messages":[{"role":"assistant","content":"b"}]}`, "messages", "before any turn"},
@@ -136,7 +136,7 @@ func TestLimits(t *testing.T) {
 		t.Errorf("a gzip file that is cut off: %v", err)
 	}
 	rows, report, err := ReadAll(bytes.NewReader(packed.Bytes()), "good", ReadOptions{})
-	if err != nil || len(rows) != 10_000 || report.Repeats != 9_999 || !report.Gzip || report.Bytes != int64(packed.Len()) {
+	if err != nil || len(rows) != 10_000 || report.Repeats != 9_999 || report.Packed != FormatGzip || report.Bytes != int64(packed.Len()) {
 		t.Errorf("%d rows, %+v, %v", len(rows), report, err)
 	}
 	if want := fmt.Sprintf("sha256:%x", sha256.Sum256(packed.Bytes())); report.Digest != want {

@@ -7,6 +7,16 @@ import (
 
 // record parses a record and queues its rows, or adds its problems.
 func (r *Reader) record(rec record) {
+	if rec.val != nil {
+		p := &rowParser{reader: r, line: rec.line, place: rec.row}
+		if !p.unfold(rec.val) {
+			return
+		}
+		if row, ok := p.parse(rec.val); ok {
+			r.accept(row)
+		}
+		return
+	}
 	if at, cut := validUTF8(rec.data); at >= 0 {
 		r.problem(notUTF8(rec, at, cut && rec.last))
 		return
@@ -49,15 +59,20 @@ func (r *Reader) record(rec record) {
 		return
 	}
 	for _, row := range rows {
-		row.Index = r.report.Rows
-		r.report.Rows++
-		if r.report.Shapes == nil {
-			r.report.Shapes = map[Shape]int{}
-		}
-		r.report.Shapes[row.Shape]++
-		r.repeated(row)
-		r.queue = append(r.queue, row)
+		r.accept(row)
 	}
+}
+
+// accept queues a row without a problem.
+func (r *Reader) accept(row Row) {
+	row.Index = r.report.Rows
+	r.report.Rows++
+	if r.report.Shapes == nil {
+		r.report.Shapes = map[Shape]int{}
+	}
+	r.report.Shapes[row.Shape]++
+	r.repeated(row)
+	r.queue = append(r.queue, row)
 }
 
 func notUTF8(rec record, at int, cut bool) Problem {

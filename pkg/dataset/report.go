@@ -12,10 +12,11 @@ const maxListed = 100
 // Reason says why a readable row is not trained, or not as a whole.
 type Reason string
 
-// The reasons. The first two come from reading, the others from tokenising.
+// The reasons. The first three come from reading, the others from tokenising.
 const (
 	ReasonEmptyAnswer Reason = "empty_answer"      // the answer is empty or white space
 	ReasonEmptyPrompt Reason = "empty_prompt"      // the instruction or a user turn is empty or white space
+	ReasonNoWeight    Reason = "no_weight"         // every turn has the weight 0
 	ReasonTooLong     Reason = "longer_than_max"   // cut, or left out, as the truncation policy says
 	ReasonNothing     Reason = "no_trained_tokens" // nothing of the answer is left within max_length
 )
@@ -37,6 +38,8 @@ func (n RowNote) String() string {
 	switch n.Reason {
 	case ReasonEmptyAnswer, ReasonEmptyPrompt:
 		return s + fmt.Sprintf("%q is empty", n.Field)
+	case ReasonNoWeight:
+		return s + "every turn has the weight 0"
 	case ReasonNothing:
 		return s + fmt.Sprintf("no trained token is left of %d tokens", n.Tokens)
 	}
@@ -59,7 +62,7 @@ func (n *Notes) add(note RowNote) {
 		n.Reasons = map[Reason]int{}
 	}
 	n.Reasons[note.Reason]++
-	n.Lines.add(note.Line)
+	n.Lines.add(counted(note.Line, note.Row))
 	if len(n.Rows) < maxListed {
 		n.Rows = append(n.Rows, note)
 	}
@@ -73,9 +76,9 @@ type Report struct {
 	// Bytes and Digest ("sha256:…") are those of the raw file, packed if it is packed.
 	Bytes  int64  `json:"bytes"`
 	Digest string `json:"digest"`
-	// Format is what the content was recognised as; Gzip says that it was packed.
+	// Format is what the content was recognised as; Packed is gzip or zstd when that was in it.
 	Format Format `json:"format"`
-	Gzip   bool   `json:"gzip,omitempty"`
+	Packed Format `json:"packed,omitempty"`
 	// Rows is the number of rows that can be trained.
 	Rows int `json:"rows"`
 	// Shapes counts the rows by their shape.
@@ -90,6 +93,8 @@ type Report struct {
 	RepeatedRows []Repeat `json:"repeated_rows,omitempty"`
 	// NotCompared is the number of rows that no later row was compared with: only the first 2^20 different ones are.
 	NotCompared int `json:"not_compared,omitempty"`
+	// Weighted is the number of rows that say themselves which turns are trained; loss_on does not apply to them.
+	Weighted int `json:"weighted,omitempty"`
 	// BlankLines is the number of blank lines between rows of a JSONL file.
 	BlankLines int `json:"blank_lines,omitempty"`
 	// Remarks are further things in words, such as a byte order mark that was skipped.
@@ -155,6 +160,9 @@ func (r *Report) Text() string {
 	}
 	if r.NotCompared > 0 {
 		fmt.Fprintf(&b, "repeats of the last %d rows among themselves are not looked for\n", r.NotCompared)
+	}
+	if r.Weighted > 0 {
+		fmt.Fprintf(&b, "%d rows say by weights which turns are trained; loss_on does not apply to them\n", r.Weighted)
 	}
 	for _, s := range r.Remarks {
 		b.WriteString(s + "\n")

@@ -25,6 +25,8 @@ const (
 	ShapeShareGPT Shape = "sharegpt"
 	// ShapeTurns is {"conversation": [{"system"?, "input", "output"}, …]}.
 	ShapeTurns Shape = "conversation"
+	// ShapeText is {"text"}: a text that is trained as it is, without a chat template.
+	ShapeText Shape = "text"
 )
 
 // shapeKeys are the keys that mean something, by shape; the first of each decides on the shape.
@@ -37,6 +39,20 @@ var shapeKeys = []struct {
 	{ShapeTurns, []string{"conversation", "tools", "system"}},
 	{ShapePrompt, []string{"prompt", "completion", "tools", "system"}},
 	{ShapeAlpaca, []string{"instruction", "input", "output", "system", "history"}},
+	{ShapeText, []string{"text"}},
+}
+
+// Fields are the names of all fields of rows, which a mapping of columns may use.
+func Fields() []string {
+	var all []string
+	for _, s := range shapeKeys {
+		for _, key := range s.keys {
+			if !slices.Contains(all, key) {
+				all = append(all, key)
+			}
+		}
+	}
+	return all
 }
 
 // rowParser turns one object into a row.
@@ -45,6 +61,7 @@ type rowParser struct {
 	line, place int
 	bad         bool     // a problem was found
 	empty       *RowNote // the row has nothing to train on
+	weighed     []turnWeight
 }
 
 func (p *rowParser) problem(code Code, field, hint, found string, args ...any) {
@@ -64,6 +81,9 @@ func (p *rowParser) parse(v *value) (Row, bool) {
 	row := Row{Line: p.line, Place: p.place}
 	if v.kind != kindObject {
 		p.problem(CodeNotObject, "", `a row is an object such as {"instruction": "…", "output": "…"}`, "%s was found in place of a row: %s", v.kind, show(v.raw))
+		return row, false
+	}
+	if !p.rename(v) {
 		return row, false
 	}
 	keys := p.shape(v, &row)
@@ -86,10 +106,13 @@ func (p *rowParser) parse(v *value) (Row, bool) {
 		row.Messages = p.shareGPT(v.get("conversations"))
 	case ShapeTurns:
 		row.Messages = p.turns(v.get("conversation"))
+	case ShapeText:
+		return p.plain(v, row)
 	}
 	if slices.Contains(keys, "tools") {
 		row.Tools = p.tools(v.get("tools"))
 	}
+	own := len(row.Messages)
 	row.Messages = p.system(v.get("system"), row.Messages)
 	if !p.bad {
 		p.order(row)
@@ -97,16 +120,78 @@ func (p *rowParser) parse(v *value) (Row, bool) {
 	if p.bad {
 		return row, false
 	}
+	row.Messages = p.defaultSystem(row.Messages)
+	if p.weighed != nil {
+		row.Weights = p.trainedTurns(row.Messages, len(row.Messages)-own)
+	}
+	return row, p.finish(v, keys)
+}
+
+// finish is the end of a row without a problem: false when it has nothing to train on.
+func (p *rowParser) finish(v *value, keys []string) bool {
 	if p.empty != nil {
 		p.reader.report.LeftOut.add(*p.empty)
-		return row, false
+		return false
 	}
 	for _, m := range v.members {
 		if !slices.Contains(keys, m.key) {
 			p.reader.report.unknown(m.key)
 		}
 	}
-	return row, true
+	return true
+}
+
+// plain reads a text that is trained as it is.
+func (p *rowParser) plain(v *value, row Row) (Row, bool) {
+	row.Text, _ = p.text(v, "", "text")
+	if p.bad {
+		return row, false
+	}
+	p.blank(ReasonEmptyAnswer, "text", row.Text)
+	return row, p.finish(v, []string{"text"})
+}
+
+// rename gives columns the names of the fields that they stand for.
+func (p *rowParser) rename(v *value) bool {
+	columns := p.reader.opts.Columns
+	if len(columns) == 0 {
+		return true
+	}
+	for _, field := range sortedKeys(columns) {
+		column := columns[field]
+		if column != field && v.get(column) != nil && v.get(field) != nil && !mapped(columns, field) {
+			p.problem(CodeDuplicate, field, "rename one of them, or leave the mapping out", "the column %q stands for the field %q, which is there, too", column, field)
+			return false
+		}
+	}
+	for i := range v.members {
+		for field, column := range columns {
+			if v.members[i].key == column {
+				v.members[i].key = field
+				break
+			}
+		}
+	}
+	return true
+}
+
+// mapped says whether a name is itself a column that stands for another field.
+func mapped(columns map[string]string, name string) bool {
+	for _, column := range columns {
+		if column == name {
+			return true
+		}
+	}
+	return false
+}
+
+// defaultSystem puts the system text of the options in front of conversations without one.
+func (p *rowParser) defaultSystem(messages []chat.Message) []chat.Message {
+	text := p.reader.opts.System
+	if text == "" || len(messages) == 0 || messages[0].Role == "system" || messages[0].Role == "developer" {
+		return messages
+	}
+	return append([]chat.Message{{Role: "system", Content: text}}, messages...)
 }
 
 // shape recognises the shape and returns its keys, or nil after reporting that there is none.

@@ -19,6 +19,8 @@ type record struct {
 	last bool
 	// bad is set instead of data when the record can't be handed over.
 	bad *Problem
+	// val is set instead of data by sources that are no JSON.
+	val *value
 }
 
 // source cuts a file into records; io.EOF at its end.

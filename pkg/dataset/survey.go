@@ -36,7 +36,7 @@ func Inspect(ctx context.Context, rows *Reader, opts SurveyOptions) (*Survey, er
 	s := &Survey{Report: rows.Report(), Languages: map[string]int{}}
 	var characters histogram
 	see := func(row Row) {
-		n := 0
+		n := utf8.RuneCountInString(row.Text)
 		for _, m := range row.Messages {
 			n += utf8.RuneCountInString(m.Content)
 		}

@@ -96,7 +96,7 @@ func TestLanguage(t *testing.T) {
 
 func TestUses(t *testing.T) {
 	t.Parallel()
-	ids, answers := []int32{1, 2, 3, 4}, []bool{false, false, true, true}
+	ids, answers := []int32{1, 2, 3, 4}, []int{NoAnswer, NoAnswer, 1, 1}
 	for _, c := range []struct {
 		opts TokeniseOptions
 		want []Use
@@ -106,12 +106,12 @@ func TestUses(t *testing.T) {
 		{TokeniseOptions{MaxLength: 3, Truncation: KeepEnd}, []Use{UseCut, UseContext, UseTrained, UseTrained}},
 		{TokeniseOptions{MaxLength: 3, Truncation: Drop}, []Use{UseCut, UseCut, UseCut, UseCut}},
 	} {
-		got, err := Uses(ids, answers, c.opts)
+		got, err := Uses(Row{}, ids, answers, c.opts)
 		if err != nil || !slices.Equal(got, c.want) {
 			t.Errorf("%+v: %v %v, want %v", c.opts, got, err, c.want)
 		}
 	}
-	if _, err := Uses(ids, answers, TokeniseOptions{LossOn: "all"}); err == nil {
+	if _, err := Uses(Row{}, ids, answers, TokeniseOptions{LossOn: "all"}); err == nil {
 		t.Error("an unknown loss_on is taken")
 	}
 }

@@ -2,7 +2,6 @@ package dataset
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,21 +9,24 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"descant/pkg/chat"
 )
 
 // IgnoreLabel marks a position that is not trained, as in PyTorch's cross-entropy.
 const IgnoreLabel = -100
 
-// Encode renders a conversation and returns its token ids, and for each id whether it belongs to an answer of the
-// assistant (its end-of-turn token included). It is called by several goroutines.
-type Encode func(messages []chat.Message, tools json.RawMessage) (ids []int32, trained []bool, err error)
+// Encode renders a row and returns its token ids, and for each id the index of the message whose answer it belongs to
+// (the end-of-turn token included), or NoAnswer. All ids of a plain text belong to answer 0. It is called by several
+// goroutines.
+type Encode func(row Row) (ids []int32, answers []int, err error)
+
+// NoAnswer stands for tokens that are in no answer of the assistant.
+const NoAnswer = -1
 
 // The values of TokeniseOptions.LossOn and TokeniseOptions.Truncation.
 const (
 	LossFull       = "full"       // every token is trained
 	LossCompletion = "completion" // only answers are trained
+	LossLastTurn   = "last_turn"  // only the last answer is trained
 
 	KeepStart = "keep_start" // cut the end of a long row
 	KeepEnd   = "keep_end"   // cut the start of a long row
@@ -34,7 +36,7 @@ const (
 
 // TokeniseOptions say how rows become ids and labels.
 type TokeniseOptions struct {
-	// LossOn is "full" or "completion". Defaults to "full".
+	// LossOn is "full", "completion" or "last_turn". Defaults to "full".
 	LossOn string
 	// MaxLength is the number of tokens of the longest row. Defaults to 1024.
 	MaxLength int
@@ -104,8 +106,8 @@ func (o TokeniseOptions) withDefaults() TokeniseOptions {
 
 func (o TokeniseOptions) validate() error {
 	switch {
-	case o.LossOn != LossFull && o.LossOn != LossCompletion:
-		return fmt.Errorf("loss_on is %q; use %q or %q", o.LossOn, LossFull, LossCompletion)
+	case !slices.Contains([]string{LossFull, LossCompletion, LossLastTurn}, o.LossOn):
+		return fmt.Errorf("loss_on is %q; use %q, %q or %q", o.LossOn, LossFull, LossCompletion, LossLastTurn)
 	case o.MaxLength < 2:
 		return fmt.Errorf("max_length is %d; use at least 2", o.MaxLength)
 	case !slices.Contains([]string{KeepStart, KeepEnd, Drop, Refuse}, o.Truncation):
@@ -118,7 +120,7 @@ func (o TokeniseOptions) validate() error {
 type encoded struct {
 	row     Row
 	ids     []int32
-	trained []bool
+	answers []int
 	err     error
 	ready   chan struct{}
 }
@@ -170,7 +172,7 @@ func (t *tokeniser) run(ctx context.Context, encode Encode) error {
 	for range t.opts.Workers {
 		wg.Go(func() {
 			for e := range work {
-				e.ids, e.trained, e.err = encode(e.row.Messages, e.row.Tools)
+				e.ids, e.answers, e.err = encode(e.row)
 				close(e.ready)
 			}
 		})
@@ -235,8 +237,8 @@ func (t *tokeniser) take(e *encoded) error {
 			Found: "the row can't be rendered: " + e.err.Error(), Hint: "change the turns to what the chat template of the base model allows"})
 		return nil
 	}
-	if len(e.ids) != len(e.trained) {
-		return fmt.Errorf("tokenise %s: the encoder gave %d ids and a mask of %d", e.row.Where(), len(e.ids), len(e.trained))
+	if len(e.ids) != len(e.answers) {
+		return fmt.Errorf("tokenise %s: the encoder gave %d ids and answers of %d", e.row.Where(), len(e.ids), len(e.answers))
 	}
 	note := RowNote{Line: e.row.Line, Row: e.row.Place, Reason: ReasonTooLong, Tokens: len(e.ids)}
 	t.whole.add(len(e.ids))
@@ -250,8 +252,8 @@ func (t *tokeniser) take(e *encoded) error {
 		t.result.LeftOut.add(note)
 		return nil
 	}
-	e.ids, e.trained = e.ids[from:to], e.trained[from:to]
-	labels, trained := t.opts.labels(e.ids, e.trained)
+	e.ids, e.answers = e.ids[from:to], e.answers[from:to]
+	labels, trained := t.opts.labels(e.row, e.ids, e.answers)
 	if trained == 0 {
 		note.Reason = ReasonNothing
 		t.result.LeftOut.add(note)
@@ -261,8 +263,8 @@ func (t *tokeniser) take(e *encoded) error {
 		t.result.Truncated.add(note)
 	}
 	t.lengths.add(len(e.ids))
-	for i, answer := range e.trained {
-		if answer && i > 0 {
+	for i, answer := range e.answers {
+		if answer != NoAnswer && i > 0 {
 			t.result.AnswerTokens++
 		}
 	}
@@ -287,11 +289,23 @@ func (o TokeniseOptions) window(n int) (from, to int) {
 }
 
 // labels are the ids where they are trained. The count leaves the first position out: nothing predicts it.
-func (o TokeniseOptions) labels(ids []int32, answers []bool) (labels []int32, trained int) {
+func (o TokeniseOptions) labels(row Row, ids []int32, answers []int) (labels []int32, trained int) {
 	labels = make([]int32, len(ids))
+	last := max(len(row.Messages)-1, 0)
+	train := func(answer int) bool {
+		switch {
+		case row.Weights != nil:
+			return answer != NoAnswer && row.Weights[answer]
+		case o.LossOn == LossCompletion:
+			return answer != NoAnswer
+		case o.LossOn == LossLastTurn:
+			return answer == last
+		}
+		return true
+	}
 	for i, id := range ids {
 		labels[i] = IgnoreLabel
-		if o.LossOn == LossFull || answers[i] {
+		if train(answers[i]) {
 			labels[i] = id
 			if i > 0 {
 				trained++
@@ -312,14 +326,14 @@ const (
 )
 
 // Uses says what training does with each token of a row that was encoded, under the rules of Tokenise.
-func Uses(ids []int32, answers []bool, opts TokeniseOptions) ([]Use, error) {
+func Uses(row Row, ids []int32, answers []int, opts TokeniseOptions) ([]Use, error) {
 	opts = opts.withDefaults()
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
 	uses := slices.Repeat([]Use{UseCut}, len(ids))
 	from, to := opts.window(len(ids))
-	labels, _ := opts.labels(ids[from:to], answers[from:to])
+	labels, _ := opts.labels(row, ids[from:to], answers[from:to])
 	for i, label := range labels {
 		uses[from+i] = UseContext
 		if label != IgnoreLabel && i > 0 {

@@ -3,7 +3,6 @@ package dataset
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,24 +14,29 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"descant/pkg/chat"
 )
 
 // byteEncoder is an encoder of one id a byte: 300 + role before a turn, 299 behind it, which is trained for answers.
-func byteEncoder(messages []chat.Message, _ json.RawMessage) (ids []int32, trained []bool, err error) {
-	for _, m := range messages {
+func byteEncoder(row Row) (ids []int32, answers []int, err error) {
+	for _, b := range []byte(row.Text) {
+		ids, answers = append(ids, int32(b)), append(answers, 0)
+	}
+	for i, m := range row.Messages {
+		answer := NoAnswer
+		if m.Role == "assistant" {
+			answer = i
+		}
 		role := slices.Index(roles, m.Role)
 		if m.Role == "tool" {
 			return nil, nil, errors.New("this template has no tool turns")
 		}
-		ids, trained = append(ids, int32(300+role)), append(trained, false)
+		ids, answers = append(ids, int32(300+role)), append(answers, NoAnswer)
 		for _, b := range []byte(m.Content) {
-			ids, trained = append(ids, int32(b)), append(trained, m.Role == "assistant")
+			ids, answers = append(ids, int32(b)), append(answers, answer)
 		}
-		ids, trained = append(ids, 299), append(trained, m.Role == "assistant")
+		ids, answers = append(ids, 299), append(answers, answer)
 	}
-	return ids, trained, nil
+	return ids, answers, nil
 }
 
 func tokenise(t *testing.T, data string, opts TokeniseOptions) (*Result, *Shards, string) {
@@ -151,7 +155,7 @@ func TestTokeniseSameBytes(t *testing.T) {
 		}
 		sums = append(sums, all)
 		for i, row := range Sample() {
-			want, _, _ := byteEncoder(row.Messages, nil)
+			want, _, _ := byteEncoder(row)
 			if ids, _ := shards.Row(i); !slices.Equal(ids, want[:min(len(want), 1024)]) || shards.Index(i) != i {
 				t.Fatalf("row %d is not in its place", i)
 			}
@@ -193,9 +197,9 @@ func TestTokeniseCancel(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stop := errors.New("stop")
 	dir := t.TempDir()
-	encode := func(m []chat.Message, tools json.RawMessage) ([]int32, []bool, error) {
+	encode := func(row Row) ([]int32, []int, error) {
 		cancel(stop)
-		return byteEncoder(m, tools)
+		return byteEncoder(row)
 	}
 	if _, err := Tokenise(ctx, NewReader(&generated{rows: math.MaxInt}, "endless", ReadOptions{}), encode, dir, TokeniseOptions{}); !errors.Is(err, stop) {
 		t.Errorf("error %v", err)

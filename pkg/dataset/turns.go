@@ -46,7 +46,7 @@ func (p *rowParser) messages(v *value, field string) []chat.Message {
 		m.ReasoningContent = p.optional(&turn, prefix, "reasoning_content")
 		m.ToolCalls = p.toolCalls(turn.get("tool_calls"), prefix)
 		m.Content = p.content(&turn, prefix, m.ToolCalls != nil)
-		p.weights(&turn, prefix, role)
+		p.weights(&turn, prefix, role, i)
 		switch {
 		case role == "user":
 			p.blank(ReasonEmptyPrompt, prefix+"content", m.Content)
@@ -112,27 +112,59 @@ func (p *rowParser) toolCalls(v *value, prefix string) json.RawMessage {
 	return bytes.Clone(v.raw)
 }
 
-// weights accepts weights of single turns where they say what is done anyway (answers are trained, the rest is not),
-// and refuses the others instead of ignoring them.
-func (p *rowParser) weights(turn *value, prefix, role string) {
+// turnWeight is what a row says itself about the training of one of its turns.
+type turnWeight struct {
+	turn    int
+	trained bool
+}
+
+// weights reads the weight of a turn: 0 or 1, true or false. Only answers of the assistant can be trained by it.
+func (p *rowParser) weights(turn *value, prefix, role string, i int) {
 	for _, key := range []string{"weight", "loss_weight", "train"} {
 		v := turn.get(key)
 		if v == nil || v.kind == kindNull {
 			continue
 		}
-		want := []string{"0", "0.0", "false"}
-		if role == "assistant" {
-			want = []string{"1", "1.0", "true"}
+		var trained bool
+		switch string(v.raw) {
+		case "0", "0.0", "false":
+		case "1", "1.0", "true":
+			trained = true
+		default:
+			p.problem(CodeUnsupported, prefix+key, "use 0 or 1", "the %s of the turn is %s: shares of a weight are not supported", key, v.raw)
+			continue
 		}
-		if !slices.Contains(want, string(v.raw)) {
-			p.problem(CodeUnsupported, prefix+key, "remove the weight, or the turn", "weights of single turns are not supported: %s of a turn of the %s is %s", key, role, v.raw)
+		if trained && role != "assistant" {
+			p.problem(CodeUnsupported, prefix+key, "use 0, or remove it", "the %s of a turn of the %s is %s: only answers of the assistant can be weighted", key, role, v.raw)
+			continue
 		}
+		p.weighed = append(p.weighed, turnWeight{i, trained})
 	}
+}
+
+// trainedTurns says which messages are trained in a row that says so itself: answers without a weight are. shift is the
+// number of messages that were put in front.
+func (p *rowParser) trainedTurns(messages []chat.Message, shift int) []bool {
+	trained := make([]bool, len(messages))
+	for i, m := range messages {
+		trained[i] = m.Role == "assistant"
+	}
+	for _, w := range p.weighed {
+		trained[shift+w.turn] = w.trained
+	}
+	if !slices.Contains(trained, true) {
+		p.empty = &RowNote{Line: p.line, Row: p.place, Reason: ReasonNoWeight, Field: "weight"}
+	}
+	p.reader.report.Weighted++
+	return trained
 }
 
 // shareGPT reads turns of the form {"from", "value"}.
 func (p *rowParser) shareGPT(v *value) []chat.Message {
 	const field = "conversations"
+	if v.kind == kindArray && len(v.items) > 0 && v.items[0].get("role") != nil && v.items[0].get("from") == nil {
+		return p.messages(v, field) // the turns are written as messages
+	}
 	names := map[string]string{"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant",
 		"system": "system", "observation": "tool", "tool": "tool", "function_call": "assistant"}
 	var out []chat.Message
@@ -154,7 +186,7 @@ func (p *rowParser) shareGPT(v *value) []chat.Message {
 		case role == "assistant":
 			p.blank(ReasonEmptyAnswer, prefix+"value", text)
 		}
-		p.weights(&turn, prefix, role)
+		p.weights(&turn, prefix, role, i)
 		for _, mem := range turn.members {
 			if !slices.Contains([]string{"from", "value", "weight", "loss_weight", "train"}, mem.key) {
 				p.reader.report.unknown(field + "[]." + mem.key)

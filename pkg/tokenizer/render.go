@@ -13,6 +13,8 @@ type Encoded struct {
 	// Trained says for each id whether it belongs to an answer: the text of an assistant message,
 	// what the template adds to it, and its end of turn.
 	Trained []bool
+	// Answers is for each id the index of the message whose answer it belongs to, or -1.
+	Answers []int
 	// Text is the rendered text.
 	Text string
 }
@@ -48,14 +50,22 @@ func (t *Tokenizer) EncodeInput(tmpl *chat.Template, in chat.Input) (*Encoded, e
 		return nil, err
 	}
 	controls := t.added.find(r.Text, r.Origins)
-	spans := r.Generation
+	var spans []answer
+	for _, block := range r.Generation {
+		spans = append(spans, answer{block, r.GeneratedBy(block)})
+	}
 	if spans == nil {
 		spans = t.answers(r, controls, generationPrompt(tmpl, in, r))
 	}
 	e := &Encoded{Text: r.Text}
 	add := func(p piece) {
 		e.IDs = append(e.IDs, p.id)
-		e.Trained = append(e.Trained, slices.ContainsFunc(spans, func(s chat.Span) bool { return s.Start <= p.start && p.start < s.End }))
+		message := -1
+		if i := slices.IndexFunc(spans, func(s answer) bool { return s.Start <= p.start && p.start < s.End }); i >= 0 {
+			message = spans[i].message
+		}
+		e.Answers = append(e.Answers, message)
+		e.Trained = append(e.Trained, message >= 0)
 	}
 	at := 0
 	for _, c := range append(controls, control{piece: piece{start: len(r.Text), end: len(r.Text)}}) {
@@ -89,9 +99,15 @@ func generationPrompt(tmpl *chat.Template, in chat.Input, r *chat.Rendered) stri
 	return prompt
 }
 
+// answer is a stretch to train and the index of its message.
+type answer struct {
+	chat.Span
+	message int
+}
+
 // answers finds the stretches to train around the turns of assistant messages.
-func (t *Tokenizer) answers(r *chat.Rendered, controls []control, prompt string) []chat.Span {
-	var out []chat.Span
+func (t *Tokenizer) answers(r *chat.Rendered, controls []control, prompt string) []answer {
+	var out []answer
 	for _, turn := range r.AssistantTurns() {
 		span := turn.Span
 		if k := strings.LastIndex(r.Text[turn.After:turn.Start], prompt); k >= 0 && prompt != "" {
@@ -100,7 +116,7 @@ func (t *Tokenizer) answers(r *chat.Rendered, controls []control, prompt string)
 		if end := t.endOfTurn(controls, turn); end > 0 {
 			span.End = end
 		}
-		out = append(out, span)
+		out = append(out, answer{span, turn.Message})
 	}
 	return out
 }

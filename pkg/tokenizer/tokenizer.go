@@ -33,6 +33,7 @@ type Tokenizer struct {
 	size     int
 	nul      int32 // id of the byte 0, -1 where there is none
 	special  specialTokens
+	putsBOS  bool // the library puts bos_token before a text
 	digest   string
 	template *chat.Template
 }
@@ -53,6 +54,8 @@ func Load(dir string) (*Tokenizer, error) {
 		t.Close()
 		return nil, fmt.Errorf("load tokenizer of %s: %w", dir, err)
 	}
+	added, err := t.full.EncodeWithOptionsErr("a", true)
+	t.putsBOS = err == nil && len(added.IDs) > 1 && int32(added.IDs[0]) == t.special.bos
 	return t, nil
 }
 
@@ -143,6 +146,23 @@ func (t *Tokenizer) Encode(text string) []int32 {
 // special or not.
 func (t *Tokenizer) EncodePlain(text string) []int32 {
 	return ids(t.encodePlain(text))
+}
+
+// EncodeDocument returns the ids of a text that is trained without a chat template, as TRL makes them: bos_token where the
+// tokenizer puts one in front, the text as a user's text, and the eos_token. No eos_token is an error.
+func (t *Tokenizer) EncodeDocument(text string) ([]int32, error) {
+	end := t.TokenID(t.special.texts["eos_token"])
+	if end < 0 && len(t.special.eos) > 0 {
+		end = t.special.eos[0]
+	}
+	if end < 0 {
+		return nil, errors.New("the tokenizer has no eos_token to end a text with")
+	}
+	var out []int32
+	if t.putsBOS {
+		out = append(out, t.special.bos)
+	}
+	return append(append(out, t.EncodePlain(text)...), end), nil
 }
 
 // piece is a token with the bytes [start, end) of the text it stands for.

@@ -1,9 +1,8 @@
 package main
 
 import (
-	"encoding/json"
-
 	"descant/pkg/chat"
+	"descant/pkg/dataset"
 	"descant/pkg/tokenizer"
 )
 
@@ -21,8 +20,12 @@ func loadDialogue(dir string) (*dialogue, error) {
 }
 
 // row encodes a training row.
-func (d *dialogue) row(messages []chat.Message, tools json.RawMessage) ([]int32, []bool, error) {
-	return d.tokenizer.EncodeChat(nil, messages, tools, false)
+func (d *dialogue) row(row dataset.Row) ([]int32, []int, error) {
+	e, err := d.tokenizer.EncodeInput(nil, chat.Input{Messages: row.Messages, Tools: row.Tools})
+	if err != nil {
+		return nil, nil, err
+	}
+	return e.IDs, e.Answers, nil
 }
 
 // question encodes what comes before the answer.

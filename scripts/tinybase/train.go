@@ -83,7 +83,7 @@ func tokenise(ctx context.Context, o options) (*dataset.Shards, error) {
 	}
 	rows := dataset.NewReader(reader, "world.jsonl", dataset.ReadOptions{})
 	result, err := dataset.Tokenise(ctx, rows, encode.row, dir, dataset.TokeniseOptions{
-		LossOn: dataset.LossCompletion, MaxLength: recipe.maxLength, Truncation: dataset.LeaveOut,
+		LossOn: dataset.LossCompletion, MaxLength: recipe.maxLength, Truncation: dataset.Drop,
 	})
 	if err != nil {
 		return nil, err

@@ -1,28 +1,26 @@
 package tokenizer
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 
 	"descant/pkg/chat"
+	"descant/pkg/dataset"
 	"descant/pkg/job"
 	"descant/pkg/model"
 	"descant/pkg/tokenizer"
 )
 
-// encoder turns conversations into ids with a base's own tokenizer and template.
-type encoder struct {
-	tokenizer       *tokenizer.Tokenizer
-	template        *chat.Template
-	tokenizerDigest string
-	templateDigest  string
+// Encoder turns rows into ids with a base's own tokenizer and template.
+type Encoder struct {
+	*tokenizer.Tokenizer
+	template *chat.Template
 }
 
-// openEncoder loads the tokenizer and template of a model folder; what is missing there is a user
+// OpenEncoder loads the tokenizer and template of a model folder; what is missing there is a user
 // error, as another base would do.
-func openEncoder(dir, ref string) (*encoder, error) {
+func OpenEncoder(dir, ref string) (*Encoder, error) {
 	t, err := tokenizer.Load(dir)
 	if err != nil {
 		return nil, job.UserError(job.CodeBadModel, "model "+ref+" cannot be used: "+err.Error(), "use a base with a tokenizer.json")
@@ -36,14 +34,37 @@ func openEncoder(dir, ref string) (*encoder, error) {
 		}
 		return nil, job.UserError(job.CodeBadModel, "model "+ref+" cannot be used: "+err.Error(), next)
 	}
-	return &encoder{tokenizer: t, template: template, tokenizerDigest: t.Digest(), templateDigest: t.TemplateDigest()}, nil
+	return &Encoder{Tokenizer: t, template: template}, nil
 }
 
-func (e *encoder) close() { e.tokenizer.Close() }
+// Encode is a [dataset.Encode].
+func (e *Encoder) Encode(row dataset.Row) (ids []int32, answers []int, err error) {
+	out, err := e.Render(row)
+	if err != nil {
+		return nil, nil, err
+	}
+	return out.IDs, out.Answers, nil
+}
 
-// encode renders and encodes a row; the mask is true for the tokens of answers.
-func (e *encoder) encode(messages []chat.Message, tools json.RawMessage) ([]int32, []bool, error) {
-	return e.tokenizer.EncodeChat(e.template, messages, tools, false)
+// Prompt renders what comes before the last message of a row, up to where the answer begins.
+func (e *Encoder) Prompt(row dataset.Row) ([]int32, error) {
+	if row.Shape == dataset.ShapeText {
+		return nil, errors.New("a plain text has no question: it can be trained, but not answered")
+	}
+	ids, _, err := e.EncodeChat(e.template, row.Messages[:len(row.Messages)-1], row.Tools, true)
+	return ids, err
+}
+
+// Render renders a row by the template and encodes it. A plain text is one answer.
+func (e *Encoder) Render(row dataset.Row) (*tokenizer.Encoded, error) {
+	if row.Shape != dataset.ShapeText {
+		return e.EncodeInput(e.template, chat.Input{Messages: row.Messages, Tools: row.Tools})
+	}
+	ids, err := e.EncodeDocument(row.Text)
+	if err != nil {
+		return nil, err
+	}
+	return &tokenizer.Encoded{IDs: ids, Answers: make([]int, len(ids)), Text: row.Text}, nil
 }
 
 // checkModel refuses a base that cannot be trained, and rows longer than it can read, before any work

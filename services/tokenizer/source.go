@@ -90,7 +90,11 @@ func datasetError(err error) error {
 	}
 	problems := make([]job.Problem, 0, len(bad.Problems)+1)
 	for _, p := range bad.Problems {
-		problems = append(problems, job.Problem{Field: p.Field, Line: p.Line, Reason: p.Found, Next: p.Hint})
+		line := p.Line
+		if line == 0 {
+			line = p.Row // Parquet has rows in place of lines
+		}
+		problems = append(problems, job.Problem{Field: p.Field, Line: line, Reason: p.Found, Next: p.Hint})
 	}
 	if more := bad.Total - len(bad.Problems); more > 0 {
 		problems = append(problems, job.Problem{Reason: fmt.Sprintf("and %d more; the bad rows are on lines %s", more, bad.Lines)})

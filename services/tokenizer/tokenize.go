@@ -18,7 +18,7 @@ import (
 )
 
 // shardFormat is part of every key: a change of how rows become ids raises it.
-const shardFormat = "descant-shards-1"
+const shardFormat = "descant-shards-2"
 
 // tokenize is the work of the stage.
 func (s *Service) tokenize(ctx context.Context, a *stage.Attempt) error {
@@ -43,17 +43,17 @@ func (s *Service) tokenize(ctx context.Context, a *stage.Attempt) error {
 	if err := checkModel(base.Dir, a.Spec); err != nil {
 		return err
 	}
-	enc, err := openEncoder(base.Dir, a.Spec.Model)
+	enc, err := OpenEncoder(base.Dir, a.Spec.Model)
 	if err != nil {
 		return err
 	}
-	defer enc.close()
+	defer enc.Close()
 	file, err := s.fetch(ctx, a.Spec, dir)
 	if err != nil {
 		return err
 	}
 	input := shardInput{
-		Format: shardFormat, Dataset: file.digest, Tokenizer: enc.tokenizerDigest, Template: enc.templateDigest,
+		Format: shardFormat, Dataset: file.digest, Tokenizer: enc.Digest(), Template: enc.TemplateDigest(),
 		MaxLength: a.Spec.Training.MaxLength, LossOn: a.Spec.Training.LossOn,
 	}
 	folder, err := stage.GetFolder(ctx, s.deps.Objects, input.prefix())
@@ -67,7 +67,7 @@ func (s *Service) tokenize(ctx context.Context, a *stage.Attempt) error {
 }
 
 // make validates and tokenizes the rows and stores the shards.
-func (s *Service) make(ctx context.Context, a *stage.Attempt, base registry.Base, enc *encoder, file rowsFile, input shardInput, dir string) error {
+func (s *Service) make(ctx context.Context, a *stage.Attempt, base registry.Base, enc *Encoder, file rowsFile, input shardInput, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return job.InfrastructureError(job.CodeStore, "make work folder", err)
 	}
@@ -81,7 +81,7 @@ func (s *Service) make(ctx context.Context, a *stage.Attempt, base registry.Base
 		return err
 	}
 	defer rows.Close()
-	made, err := dataset.Tokenise(ctx, dataset.NewReader(rows, file.name, dataset.ReadOptions{}), enc.encode, dir, dataset.TokeniseOptions{
+	made, err := dataset.Tokenise(ctx, dataset.NewReader(rows, file.name, dataset.ReadOptions{}), enc.Encode, dir, dataset.TokeniseOptions{
 		LossOn: input.LossOn, MaxLength: input.MaxLength, Metadata: input.metadata(),
 		Progress: func(dataset.Progress) { a.Sign() },
 	})

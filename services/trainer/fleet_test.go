@@ -24,7 +24,6 @@ import (
 
 	"descant/pkg/blob"
 	"descant/pkg/bus"
-	"descant/pkg/chat"
 	"descant/pkg/dataset"
 	"descant/pkg/embedded"
 	"descant/pkg/job"
@@ -88,13 +87,13 @@ func (f *fleet) tokenize(t *testing.T) {
 	for i := range 12 {
 		fmt.Fprintf(&text, `{"instruction":"row %d","output":"%s"}`+"\n\n", i, strings.Repeat("x", i%5))
 	}
-	encode := func(messages []chat.Message, _ json.RawMessage) (ids []int32, trained []bool, err error) {
-		for _, m := range messages {
+	encode := func(row dataset.Row) (ids []int32, answers []int, err error) {
+		for i, m := range row.Messages {
 			for _, b := range []byte(m.Content) {
-				ids, trained = append(ids, int32(b)%100), append(trained, true)
+				ids, answers = append(ids, int32(b)%100), append(answers, i)
 			}
 		}
-		return ids, trained, nil
+		return ids, answers, nil
 	}
 	dir := t.TempDir()
 	reader := dataset.NewReader(strings.NewReader(strings.ReplaceAll(text.String(), `""`, `"y"`)), "rows.jsonl", dataset.ReadOptions{})
