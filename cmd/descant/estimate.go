@@ -118,7 +118,7 @@ func (a *app) estimate(ctx context.Context, flags *requestFlags) error {
 
 // tokenise makes shards of the rows as the tokenizer service does.
 func (a *app) tokenise(ctx context.Context, base string, request job.Request, work string) (*dataset.Shards, error) {
-	text, err := a.openLanguage(ctx, base)
+	text, err := a.openEncoder(ctx, base)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +136,7 @@ func (a *app) tokenise(ctx context.Context, base string, request job.Request, wo
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
-	made, err := dataset.Tokenise(ctx, newReader(in, request.Dataset, dataset.ReadOptions{}), text.encode, dir,
+	made, err := dataset.Tokenise(ctx, newReader(in, request.Dataset, dataset.ReadOptions{}), text.Encode, dir,
 		dataset.TokeniseOptions{LossOn: request.LossOn, MaxLength: request.MaxLength})
 	if err != nil {
 		return nil, err
