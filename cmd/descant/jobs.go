@@ -53,16 +53,22 @@ func (a *app) jobsCommand() *cobra.Command {
 		})
 	})
 	return group("jobs", "List, show, watch and control jobs", "  descant jobs list\n  descant jobs cancel ft-1a2b3c",
-		list, show, watch, a.controlCommand("cancel", "Cancel a job"),
-		a.controlCommand("pause", "Pause a job at a checkpoint"), a.controlCommand("resume", "Let a paused job go on"))
+		list, show, watch,
+		a.controlCommand("cancel", "Cancel a job", `Cancel a job. What it has trained is dropped; the same request sent again starts anew.`),
+		a.controlCommand("pause", "Pause a job at a checkpoint", `Pause a job that waits for a trainer or trains. The step that runs is finished and stored as a checkpoint,
+and the trainer is free for other jobs. The job stays paused, also when everything is restarted, until
+`+"`descant jobs resume`"+`.`),
+		a.controlCommand("resume", "Let a paused job go on", `Let a paused job go on from its checkpoint, on whichever trainer is free: its adapter has the same bytes
+as that of a job that was not paused.`))
 }
 
 // controlCommand asks the gateway to do something with a job.
-func (a *app) controlCommand(action, short string) *cobra.Command {
+func (a *app) controlCommand(action, short, long string) *cobra.Command {
 	var reason string
+	command := "  descant jobs " + action + " ft-1a2b3c"
 	c := a.command(&cobra.Command{
-		Use: action + " ID", Short: short, Args: exactArgs(1),
-		Example: "  descant jobs " + action + " ft-1a2b3c",
+		Use: action + " ID", Short: short, Long: long, Args: exactArgs(1),
+		Example: command + "   (a beginning of the id is enough)\n" + command + ` --reason "the GPU is needed"` + "\n" + command + " --json | jq -r .state",
 	}, "bus", func(ctx context.Context, args []string) error {
 		return a.withBus(ctx, func(ctx context.Context, b *bus.Bus) error {
 			var view pb.JobView

@@ -62,7 +62,14 @@ func startEmbedded(ctx context.Context, cfg Config, log *slog.Logger) (*system, 
 	at := servers.Endpoints
 	cfg.Bus = bus.Config{URL: at.NATSURL, Name: cfg.Bus.Name, Replicas: 1, AckWait: cfg.Bus.AckWait, Retention: cfg.Bus.Retention, Timeout: cfg.Bus.Timeout}
 	cfg.Blob.Endpoint, cfg.Blob.AccessKey, cfg.Blob.SecretKey = at.S3Endpoint, at.AccessKey, at.SecretKey
-	return open(ctx, &system{cfg: cfg, log: log, servers: servers})
+	s, err := open(ctx, &system{cfg: cfg, log: log, servers: servers})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.revive(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("look for jobs that were left: %w", err), s.close())
+	}
+	return s, nil
 }
 
 func open(ctx context.Context, s *system) (_ *system, err error) {

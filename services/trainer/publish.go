@@ -67,7 +67,7 @@ func (s *Service) succeed(ctx context.Context, a *stage.Attempt, done registry.R
 		j.Error = nil
 	})
 	if err == nil {
-		s.checkpoints(a).prune(ctx, 1)
+		s.checkpoints(a).prune(context.WithoutCancel(ctx), 1) // also when this worker is stopping
 	}
 	return err
 }
