@@ -9,15 +9,17 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"descant/pkg/dataset"
 	"descant/pkg/job"
 	"descant/pkg/registry"
 )
 
 func (a *app) datasetsCommand() *cobra.Command {
 	var name string
+	var columns job.Columns
 	push := a.command(&cobra.Command{
 		Use: "push FILE", Short: "Check a file of rows and store it for jobs", Args: exactArgs(1),
-		Long: `Check a file of rows (JSON Lines or a JSON array; instruction/input/output or messages) and store it in
+		Long: `Check a file of rows (JSON Lines, a JSON array, CSV or Parquet; docs/data.md has the formats) and store it in
 the object store under its digest. The name stands for it until the next push.`,
 		Example: "  descant datasets push rows.jsonl\n  descant datasets push rows.jsonl --name support",
 	}, "bus blob embedded", func(ctx context.Context, args []string) error {
@@ -26,7 +28,7 @@ the object store under its digest. The name stands for it until the next push.`,
 			return err
 		}
 		return a.withSystem(ctx, func(ctx context.Context, s *system) error {
-			set, err := pushFile(ctx, s, firstOf(name, datasetName(path)), path)
+			set, err := pushFile(ctx, s, firstOf(name, datasetName(path)), path, dataset.ReadOptions{Columns: columns})
 			if err != nil {
 				return err
 			}
@@ -36,6 +38,7 @@ the object store under its digest. The name stands for it until the next push.`,
 			})
 		})
 	})
+	push.Flags().Var(columnsFlag{&columns}, "columns", "columns of the file that stand for fields, such as instruction=question,output=answer")
 	push.Flags().StringVar(&name, "name", "", "name of the dataset (default: from the file's name)")
 
 	list := a.command(&cobra.Command{
@@ -72,13 +75,22 @@ func (a *app) withSystem(ctx context.Context, do func(context.Context, *system) 
 }
 
 // pushFile checks a file and stores it under a name.
-func pushFile(ctx context.Context, s *system, name, path string) (registry.Dataset, error) {
+func pushFile(ctx context.Context, s *system, name, path string, read dataset.ReadOptions) (registry.Dataset, error) {
 	if p := job.NameProblem("name", name); p != nil {
 		return registry.Dataset{}, job.UserError(job.CodeBadRequest, "the dataset cannot be pushed", "", *p)
 	}
-	report, err := checkRows(path)
+	report, err := checkRows(path, read)
 	if err != nil {
 		return registry.Dataset{}, err
 	}
 	return s.registry.PushDataset(ctx, name, path, filepath.Base(path), report.Rows, time.Now())
 }
+
+// columnsFlag makes a flag of columns.
+type columnsFlag struct{ *job.Columns }
+
+// Set reads pairs separated by commas.
+func (c columnsFlag) Set(text string) error { return c.UnmarshalText([]byte(text)) }
+
+// Type names the kind of value in the help.
+func (c columnsFlag) Type() string { return "pairs" }

@@ -15,6 +15,7 @@ import (
 	"descant/pkg/job"
 	"descant/pkg/lifecycle"
 	"descant/pkg/train"
+	"descant/services/tokenizer"
 )
 
 // What `descant train` takes beside the training itself, measured with the tiny base: the servers in its process, and
@@ -84,7 +85,7 @@ func (a *app) estimate(ctx context.Context, flags *requestFlags) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(work) }() // a private folder in the system's own temporary one
-	e := &estimation{Dataset: request.Dataset, Advice: []advice{}}
+	e := &estimation{Dataset: firstOf(request.Dataset, request.Datasets.String()), Advice: []advice{}}
 	var dir string
 	if name, snapshot, err := a.base(ctx, request.Model); err != nil {
 		return err
@@ -123,27 +124,23 @@ func (a *app) tokenise(ctx context.Context, base string, request job.Request, wo
 		return nil, err
 	}
 	defer text.Close()
-	path, err := a.datasetFile(ctx, request.Dataset, work)
+	parts, err := a.parts(ctx, request, work)
 	if err != nil {
 		return nil, err
 	}
-	in, err := openRows(path)
-	if err != nil {
-		return nil, err
-	}
-	defer in.Close()
 	dir := filepath.Join(work, "shards")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
-	made, err := dataset.Tokenise(ctx, newReader(in, request.Dataset, dataset.ReadOptions{}), text.Encode, dir,
-		dataset.TokeniseOptions{LossOn: request.LossOn, MaxLength: request.MaxLength})
+	made, err := text.Tokenise(ctx, parts, request.Training, dir, tokenizer.TokeniseOptions(request.Training))
 	if err != nil {
 		return nil, err
 	}
 	var paths []string
-	for _, name := range made.Shards {
-		paths = append(paths, filepath.Join(dir, name))
+	for _, part := range made {
+		for _, name := range part.Shards {
+			paths = append(paths, filepath.Join(dir, name))
+		}
 	}
 	return dataset.OpenShards(paths)
 }

@@ -14,6 +14,7 @@ import (
 	"descant/pkg/embedded"
 	"descant/pkg/job"
 	"descant/pkg/lifecycle"
+	"descant/services/tokenizer"
 )
 
 func (a *app) finetuneCommand() *cobra.Command {
@@ -54,17 +55,22 @@ func (a *app) finetune(ctx context.Context, flags *requestFlags, detach bool) er
 }
 
 func (a *app) finetuneOn(ctx context.Context, s *system, flags *requestFlags, detach bool) error {
-	file, err := localFile(flags.request.Dataset)
+	rows, err := localSources(&flags.request)
 	if err != nil {
 		return err
 	}
-	if file != "" {
-		set, err := pushFile(ctx, s, datasetName(file), file)
-		if err != nil {
-			return err
+	if err := rows.check(); err != nil {
+		return err
+	}
+	err = rows.replace(func(path string) (string, error) {
+		set, err := pushFile(ctx, s, datasetName(path), path, tokenizer.ReadOptions(flags.request.Training))
+		if err == nil {
+			fmt.Fprintf(a.err, "pushed %s: %d rows as dataset %s\n", filepath.Base(path), set.Rows, set.Name)
 		}
-		flags.request.Dataset = set.Digest
-		fmt.Fprintf(a.err, "pushed %s: %d rows as dataset %s\n", filepath.Base(file), set.Rows, set.Name)
+		return set.Digest, err
+	})
+	if err != nil {
+		return err
 	}
 	request, err := flags.JSON()
 	if err != nil {

@@ -69,7 +69,7 @@ func (a *app) preview(ctx context.Context, name string, number int, flags *rowFl
 		return nil, err
 	}
 	defer in.Close()
-	row, err := nthRow(newReader(in, name, dataset.ReadOptions{}), name, number)
+	row, err := nthRow(newReader(in, name, flags.read(0)), name, number)
 	if err != nil {
 		return nil, err
 	}

@@ -35,8 +35,16 @@ func bindRequest(cmd *cobra.Command) (*requestFlags, error) {
 	return f, nil
 }
 
-// load takes the flags that were given.
-func (f *requestFlags) load() error { return f.loader.Load("", nil) }
+// load takes the flags that were given. Several datasets take the place of the one that is meant when none is named.
+func (f *requestFlags) load() error {
+	err := f.loader.Load("", nil)
+	for _, field := range f.loader.Fields() {
+		if field.Key() == "dataset" && field.Source == "default" && len(f.request.Datasets) > 0 {
+			f.request.Dataset = ""
+		}
+	}
+	return err
+}
 
 // JSON is the request with the fields that were given: what a person leaves out, the gateway decides.
 func (f *requestFlags) JSON() ([]byte, error) {
@@ -48,7 +56,10 @@ func (f *requestFlags) JSON() ([]byte, error) {
 	if err := json.Unmarshal(text, &all); err != nil {
 		return nil, err
 	}
-	given := map[string]json.RawMessage{"model": all["model"], "dataset": all["dataset"]}
+	given := map[string]json.RawMessage{"model": all["model"]}
+	if f.request.Dataset != "" {
+		given["dataset"] = all["dataset"]
+	}
 	for _, field := range f.loader.Fields() {
 		if field.Source != "default" {
 			given[field.Key()] = all[field.Key()]
@@ -87,13 +98,13 @@ func localFile(name string) (string, error) {
 
 // checkRows reads a whole dataset file and returns its rows that can be trained; all problems are one
 // error.
-func checkRows(path string) (*dataset.Report, error) {
+func checkRows(path string, opts dataset.ReadOptions) (*dataset.Report, error) {
 	in, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer in.Close()
-	return dataset.Validate(in, filepath.Base(path), dataset.ReadOptions{})
+	return dataset.Validate(in, filepath.Base(path), opts)
 }
 
 // withName adds the adapter's name to a request.

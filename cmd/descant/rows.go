@@ -20,7 +20,8 @@ import (
 type rowFlags struct {
 	Model     string `yaml:"model" help:"base whose tokenizer and chat template make the tokens"`
 	MaxLength int    `yaml:"max_length" help:"longest row in tokens"`
-	LossOn    string `yaml:"loss_on" help:"tokens that are trained: full (the whole row) or completion (answers only)"`
+	LossOn    string `yaml:"loss_on" help:"tokens that are trained: full (the whole row), completion (answers only) or last_turn (the last answer)"`
+	job.Data  `yaml:",inline"`
 
 	loader *lifecycle.Loader
 }
@@ -28,7 +29,7 @@ type rowFlags struct {
 // bindRows adds the flags to a command; model is the default base, "" for none.
 func bindRows(cmd *cobra.Command, model string) *rowFlags {
 	training := job.DefaultTraining()
-	f := &rowFlags{Model: model, MaxLength: training.MaxLength, LossOn: training.LossOn}
+	f := &rowFlags{Model: model, MaxLength: training.MaxLength, LossOn: training.LossOn, Data: training.Data}
 	loader, err := lifecycle.NewLoader(f)
 	if err != nil {
 		panic(err) // the tags above are wrong, which every test would show
@@ -43,16 +44,25 @@ func (f *rowFlags) load() error {
 	if err := f.loader.Load("", nil); err != nil {
 		return &exitError{code: exitUsage, err: err}
 	}
-	training := job.DefaultTraining()
-	training.MaxLength, training.LossOn = f.MaxLength, f.LossOn
-	if problems := training.Validate(); len(problems) > 0 {
+	if problems := f.training().Validate(); len(problems) > 0 {
 		return &exitError{code: exitUsage, err: job.UserError(job.CodeBadRequest, "the rows cannot be looked at so", "correct the flags; `--help` describes them", problems...)}
 	}
 	return nil
 }
 
-func (f *rowFlags) tokenise() dataset.TokeniseOptions {
-	return dataset.TokeniseOptions{MaxLength: f.MaxLength, LossOn: f.LossOn}
+func (f *rowFlags) training() job.Training {
+	t := job.DefaultTraining()
+	t.MaxLength, t.LossOn, t.Data = f.MaxLength, f.LossOn, f.Data
+	return t
+}
+
+func (f *rowFlags) tokenise() dataset.TokeniseOptions { return tokenizer.TokeniseOptions(f.training()) }
+
+// read are the options of reading; 0 problems is the usual number.
+func (f *rowFlags) read(problems int) dataset.ReadOptions {
+	opts := tokenizer.ReadOptions(f.training())
+	opts.MaxProblems = problems
+	return opts
 }
 
 // openRows opens a file of rows, or the built-in sample.

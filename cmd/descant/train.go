@@ -62,16 +62,14 @@ func (t *training) run(ctx context.Context) error {
 	ctx, hurry, release := lifecycle.Signals(ctx)
 	defer release()
 	r := &t.flags.request
-	file, err := localFile(r.Dataset)
+	if err := t.flags.check(); err != nil {
+		return err
+	}
+	rows, err := localSources(r)
 	if err != nil {
 		return err
 	}
-	if file != "" {
-		if _, err := checkRows(file); err != nil {
-			return err
-		}
-	}
-	if err := t.flags.check(); err != nil {
+	if err := rows.check(); err != nil {
 		return err
 	}
 	if r.Model, _, err = t.app.base(ctx, r.Model); err != nil {
@@ -88,7 +86,7 @@ func (t *training) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	done, err := t.train(ctx, hurry, s, file)
+	done, err := t.train(ctx, hurry, s, rows)
 	if done != nil && err == nil {
 		err = t.collect(context.WithoutCancel(ctx), s, done)
 	}
@@ -105,15 +103,17 @@ func (t *training) run(ctx context.Context) error {
 }
 
 // train runs the services until the job has ended, and returns its record.
-func (t *training) train(ctx context.Context, hurry <-chan struct{}, s *system, file string) (*pb.Job, error) {
+func (t *training) train(ctx context.Context, hurry <-chan struct{}, s *system, rows *sources) (*pb.Job, error) {
 	services, err := s.services(kindGateway, kindTokenizer, kindTrainer)
 	if err != nil {
 		return nil, err
 	}
-	if file != "" {
-		if t.flags.request.Dataset, _, err = s.objects.PutContentFile(ctx, file); err != nil {
-			return nil, err
-		}
+	err = rows.replace(func(path string) (string, error) {
+		digest, _, err := s.objects.PutContentFile(ctx, path)
+		return digest, err
+	})
+	if err != nil {
+		return nil, err
 	}
 	request, err := t.flags.JSON()
 	if err != nil {

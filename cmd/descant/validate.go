@@ -43,7 +43,7 @@ are also in DATA are found. DATA is a file or builtin:sample. Exits with 0 when 
 // survey reads the rows; bad rows of either file are an error with all problems.
 func (a *app) survey(ctx context.Context, name, eval string, most int, flags *rowFlags) (*dataset.Survey, error) {
 	opts := dataset.SurveyOptions{Tokenise: flags.tokenise()}
-	read := dataset.ReadOptions{MaxProblems: most}
+	read := flags.read(most)
 	in, err := openRows(name)
 	if err != nil {
 		return nil, err

@@ -68,7 +68,7 @@ func (w *shardWriter) start() error {
 	if err := os.MkdirAll(w.dir, 0o755); err != nil {
 		return fmt.Errorf("create folder of shards: %w", err)
 	}
-	name := fmt.Sprintf("shard-%05d.parquet", len(w.names))
+	name := fmt.Sprintf("shard-%05d.parquet", w.opts.FirstShard+len(w.names))
 	file, err := os.Create(filepath.Join(w.dir, "."+name+".tmp"))
 	if err != nil {
 		return fmt.Errorf("create shard: %w", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
@@ -44,6 +45,13 @@ type TokeniseOptions struct {
 	Truncation string
 	// RowsPerShard is the number of rows in a shard. Defaults to 50000.
 	RowsPerShard int
+	// Weight is how often every row is written: 2 is twice, 0.5 a half of the rows, chosen by Seed. Defaults to 1.
+	Weight float64
+	Seed   int64
+	// FirstRow is added to the index of every row, FirstShard to the number in the names of the shards, where several
+	// datasets go into one folder.
+	FirstRow   int64
+	FirstShard int
 	// Workers is the number of rows that are encoded at the same time. Defaults to the number of processors.
 	Workers int
 	// Metadata is written into every shard; digests of the tokenizer, the template and the options belong here.
@@ -69,7 +77,8 @@ type Result struct {
 	// Shards are the names of the files in the folder, in order.
 	Shards []string `json:"shards"`
 	// Rows is the number of rows in the shards, Tokens and TrainedTokens count theirs after cutting. A token counts as
-	// trained when a loss is computed for it; the first of a row never is, since nothing predicts it.
+	// trained when a loss is computed for it; the first of a row never is, since nothing predicts it. A row that the weight
+	// of its dataset repeats counts as often.
 	Rows          int64 `json:"rows"`
 	Tokens        int64 `json:"tokens"`
 	TrainedTokens int64 `json:"trained_tokens"`
@@ -78,6 +87,8 @@ type Result struct {
 	// Lengths are those of the rows in the shards, WholeLengths those of all rows before cutting.
 	Lengths      Lengths `json:"lengths"`
 	WholeLengths Lengths `json:"whole_lengths"`
+	// NotChosen is the number of rows that a weight below 1 leaves out.
+	NotChosen int64 `json:"not_chosen,omitempty"`
 	// Truncated are rows that were cut, LeftOut rows that are in no shard though they could be read.
 	Truncated Notes `json:"truncated"`
 	LeftOut   Notes `json:"left_out"`
@@ -95,6 +106,9 @@ func (o TokeniseOptions) withDefaults() TokeniseOptions {
 	if o.Truncation == "" {
 		o.Truncation = KeepStart
 	}
+	if o.Weight == 0 {
+		o.Weight = 1
+	}
 	if o.RowsPerShard <= 0 {
 		o.RowsPerShard = 50_000
 	}
@@ -108,6 +122,8 @@ func (o TokeniseOptions) validate() error {
 	switch {
 	case !slices.Contains([]string{LossFull, LossCompletion, LossLastTurn}, o.LossOn):
 		return fmt.Errorf("loss_on is %q; use %q, %q or %q", o.LossOn, LossFull, LossCompletion, LossLastTurn)
+	case !(o.Weight > 0):
+		return fmt.Errorf("weight is %g; use a number above 0", o.Weight)
 	case o.MaxLength < 2:
 		return fmt.Errorf("max_length is %d; use at least 2", o.MaxLength)
 	case !slices.Contains([]string{KeepStart, KeepEnd, Drop, Refuse}, o.Truncation):
@@ -262,6 +278,21 @@ func (t *tokeniser) take(e *encoded) error {
 	if note.Tokens > len(e.ids) {
 		t.result.Truncated.add(note)
 	}
+	t.progress(false)
+	times := t.opts.times(e.row.Index)
+	if times == 0 {
+		t.result.NotChosen++
+	}
+	for range times {
+		if err := t.write(e, labels, trained); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// write puts a row into the shards and counts it.
+func (t *tokeniser) write(e *encoded, labels []int32, trained int) error {
 	t.lengths.add(len(e.ids))
 	for i, answer := range e.answers {
 		if answer != NoAnswer && i > 0 {
@@ -271,9 +302,22 @@ func (t *tokeniser) take(e *encoded) error {
 	t.result.Rows++
 	t.result.Tokens += int64(len(e.ids))
 	t.result.TrainedTokens += int64(trained)
-	t.progress(false)
-	return t.out.write(shardRow{InputIDs: e.ids, Labels: labels, Row: int64(e.row.Index), Line: int64(e.row.Line)}, trained)
+	return t.out.write(shardRow{InputIDs: e.ids, Labels: labels, Row: t.opts.FirstRow + int64(e.row.Index), Line: int64(e.row.place())}, trained)
 }
+
+// times is how often a row is written: the whole part of the weight, and once more for the share of the rows that its
+// fraction names. Which rows those are depends on the seed and the row alone.
+func (o TokeniseOptions) times(row int) int {
+	whole, fraction := math.Modf(o.Weight)
+	times := int(whole)
+	if share := float64(mix(mix(mix(uint64(o.Seed))^weightStream)+uint64(row))>>11) / (1 << 53); share < fraction {
+		times++
+	}
+	return times
+}
+
+// weightStream keeps the choice of rows by weight apart from the other uses of the seed.
+const weightStream = 0x776569676874 // "weight"
 
 // window is the part [from, to) of a row of n tokens that is kept; from == to when the row is left out or refused.
 func (o TokeniseOptions) window(n int) (from, to int) {
@@ -352,6 +396,10 @@ func (t *tokeniser) verdict() error {
 		return nil
 	}
 	list := problemList{max: 1}
+	if n := t.result.NotChosen; n > 0 {
+		list.add(Problem{Code: CodeNoRows, Found: fmt.Sprintf("no row is left to train: the weight %g chooses none of %d rows", t.opts.Weight, n), Hint: "raise the weight"})
+		return list.err(t.rows.report.File, 0)
+	}
 	list.add(Problem{Code: CodeNoRows, Found: fmt.Sprintf("no row is left to train: all %d are longer than max_length %d (lines %s)",
 		t.result.LeftOut.Count, t.opts.MaxLength, t.result.LeftOut.Lines), Hint: "raise max_length or shorten the rows"})
 	return list.err(t.rows.report.File, 0)

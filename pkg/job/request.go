@@ -19,6 +19,8 @@ type Request struct {
 	Model string `json:"model" yaml:"model" help:"base model: org/name[@revision], builtin:tiny, a folder, or s3://prefix"`
 	// Dataset is the name or `sha256:` digest of a pushed dataset, an `s3://` key or `builtin:sample`.
 	Dataset string `json:"dataset,omitempty" yaml:"dataset" help:"name or sha256: digest of a pushed dataset, s3://key, or builtin:sample"`
+	// Datasets are several datasets with weights, in place of Dataset.
+	Datasets Mixture `json:"datasets,omitempty" yaml:"datasets" help:"several datasets in place of dataset, each with how often its rows are trained, such as support=2,chat=0.5"`
 	// Rows are the rows themselves, at most MaxInlineBytes, in place of Dataset.
 	Rows []json.RawMessage `json:"rows,omitempty" yaml:"-" help:"rows of the dataset itself, at most 256 KiB"`
 	// Name is what the adapter is published under; left out, it is made from the job's id.
@@ -107,14 +109,16 @@ func (r *Request) validateData() []Problem {
 		size += len(row) + 1
 	}
 	switch {
-	case r.Dataset == "" && len(r.Rows) == 0:
+	case r.Dataset == "" && len(r.Rows) == 0 && len(r.Datasets) == 0:
 		return []Problem{{Field: "dataset", Reason: "is missing", Next: "push a file with `descant datasets push FILE` and give its name, or use builtin:sample"}}
+	case r.Dataset != "" && len(r.Datasets) > 0, len(r.Rows) > 0 && len(r.Datasets) > 0:
+		return []Problem{{Field: "datasets", Found: r.Datasets.String(), Reason: "stand beside dataset or rows", Next: "name all datasets in datasets, or only one in dataset"}}
 	case r.Dataset != "" && len(r.Rows) > 0:
 		return []Problem{{Field: "rows", Reason: "stand beside dataset", Next: "give only one of the two"}}
 	case size > MaxInlineBytes:
 		return []Problem{{Field: "rows", Found: fmt.Sprintf("%d bytes", size), Reason: fmt.Sprintf("are more than %d bytes", MaxInlineBytes), Next: "push them with `descant datasets push FILE` and give its name as dataset"}}
 	}
-	return nil
+	return r.Datasets.problems()
 }
 
 // InlineRows returns the rows of the request as JSON Lines, one compact row a line.

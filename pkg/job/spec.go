@@ -19,14 +19,48 @@ type Spec struct {
 	// Dataset is the reference as it was given (inline rows become the reference of their digest).
 	Dataset string `json:"dataset"`
 	// DatasetDigest pins the content: `sha256:…`, or `etag:…` for an object that others wrote.
-	DatasetDigest string   `json:"dataset_digest"`
-	Name          string   `json:"name"`
-	Training      Training `json:"training"`
+	DatasetDigest string `json:"dataset_digest"`
+	// Datasets are the parts of a mixture, pinned; Dataset then names them all and DatasetDigest is that of this list.
+	Datasets []SpecDataset `json:"datasets,omitempty"`
+	Name     string        `json:"name"`
+	Training Training      `json:"training"`
+}
+
+// SpecDataset is one dataset of a mixture.
+type SpecDataset struct {
+	// Name is the reference as it was given.
+	Name string `json:"name"`
+	// Dataset and Digest are what Spec.Dataset and Spec.DatasetDigest are for a single dataset.
+	Dataset string  `json:"dataset"`
+	Digest  string  `json:"digest"`
+	Weight  float64 `json:"weight"`
+}
+
+// Parts are the datasets of the job: those of a mixture, or the only one with the weight 1.
+func (s Spec) Parts() []SpecDataset {
+	if len(s.Datasets) > 0 {
+		return s.Datasets
+	}
+	return []SpecDataset{{Name: s.Dataset, Dataset: s.Dataset, Digest: s.DatasetDigest, Weight: 1}}
+}
+
+// NewMixtureSpec pins a request to several datasets.
+func NewMixtureSpec(r Request, parts []SpecDataset) Spec {
+	text, err := json.Marshal(parts)
+	if err != nil {
+		panic(fmt.Sprintf("job: datasets of %s cannot be written as JSON: %v", r.Model, err)) // a weight that Validate refuses
+	}
+	sum := sha256.Sum256(text)
+	return newSpec(Spec{Model: r.Model, Dataset: r.Datasets.String(), DatasetDigest: "sha256:" + hex.EncodeToString(sum[:]), Datasets: parts, Name: r.Name, Training: r.Training})
 }
 
 // NewSpec pins a request to the digest of its dataset. A request without a name gets one from its id.
 func NewSpec(r Request, dataset, digest string) Spec {
-	spec := Spec{Format: SpecFormat, Model: r.Model, Dataset: dataset, DatasetDigest: digest, Name: r.Name, Training: r.Training}
+	return newSpec(Spec{Model: r.Model, Dataset: dataset, DatasetDigest: digest, Name: r.Name, Training: r.Training})
+}
+
+func newSpec(spec Spec) Spec {
+	spec.Format = SpecFormat
 	if spec.Name == "" {
 		spec.Name = "adapter-" + spec.ID()[len(idPrefix):][:8]
 	}

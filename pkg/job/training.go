@@ -35,8 +35,8 @@ type Training struct {
 	NumTrainEpochs            float64 `json:"num_train_epochs" yaml:"num_train_epochs" help:"passes over the dataset, used when max_steps is 0"`
 	PerDeviceTrainBatchSize   int     `json:"per_device_train_batch_size" yaml:"per_device_train_batch_size" help:"rows in a micro-batch"`
 	GradientAccumulationSteps int     `json:"gradient_accumulation_steps" yaml:"gradient_accumulation_steps" help:"micro-batches in an optimizer step"`
-	MaxLength                 int     `json:"max_length" yaml:"max_length" help:"longest row in tokens; longer rows are cut at the end and counted"`
-	LossOn                    string  `json:"loss_on" yaml:"loss_on" help:"tokens that are trained: full (the whole row) or completion (answers only)"`
+	MaxLength                 int     `json:"max_length" yaml:"max_length" help:"longest row in tokens; truncation_mode says what happens to longer ones"`
+	LossOn                    string  `json:"loss_on" yaml:"loss_on" help:"tokens that are trained: full (the whole row), completion (answers only) or last_turn (the last answer)"`
 	Seed                      int64   `json:"seed" yaml:"seed" help:"seed of initialisation, row order and dropout"`
 
 	LoggingSteps int    `json:"logging_steps" yaml:"logging_steps" help:"a step event every so many steps"`
@@ -44,6 +44,8 @@ type Training struct {
 	DType        string `json:"dtype" yaml:"dtype" help:"arithmetic of the frozen base: auto or f32"`
 
 	ReportTo string `json:"report_to" yaml:"report_to" help:"where the curves go beside report.html: none, or tensorboard (event files with the adapter)"`
+
+	Data `yaml:",inline"`
 
 	SaveMinutes    float64 `json:"save_minutes" yaml:"save_minutes" help:"a checkpoint when the last one is so many minutes old; 0: none by time"`
 	SaveTotalLimit int     `json:"save_total_limit" yaml:"save_total_limit" help:"checkpoints that are kept while the job runs; 0: as many as the trainer's keep_checkpoints says"`
@@ -103,6 +105,8 @@ func DefaultTraining() Training {
 
 		ReportTo: ReportToNone,
 
+		Data: Data{TruncationMode: KeepStart},
+
 		SaveMinutes: 10,
 	}
 }
@@ -140,7 +144,8 @@ func (t Training) Validate() []Problem {
 	c.intRange("per_device_train_batch_size", t.PerDeviceTrainBatchSize, 1, maxBatch)
 	c.intRange("gradient_accumulation_steps", t.GradientAccumulationSteps, 1, maxBatch)
 	c.intRange("max_length", t.MaxLength, 8, maxLength)
-	c.oneOf("loss_on", t.LossOn, LossOnFull, LossOnCompletion)
+	c.oneOf("loss_on", t.LossOn, LossOnFull, LossOnCompletion, LossOnLastTurn)
+	c.data(t.Data)
 	if t.Seed < 0 {
 		c.add("seed", strconv.FormatInt(t.Seed, 10), "must not be negative", "use any whole number from 0")
 	}

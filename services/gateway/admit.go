@@ -56,11 +56,10 @@ func (g *Gateway) admit(ctx context.Context, data []byte) (rec bus.Record, fresh
 	if len(problems) > 0 {
 		return rec, false, job.UserError(job.CodeBadRequest, "the request cannot be used: "+countProblems(len(problems)), "correct it and send it again", problems...)
 	}
-	dataset, digest, err := g.pin(ctx, request)
+	spec, err := g.spec(ctx, request)
 	if err != nil {
 		return rec, false, err
 	}
-	spec := job.NewSpec(request, dataset, digest)
 	first := &pb.Job{Id: spec.ID(), Spec: spec.Canonical(), State: string(job.StateReceived), Name: spec.Name, Artifacts: &pb.Artifacts{}}
 	change := bus.Change{
 		Events: []*pb.Event{{Type: bus.EventState, Message: fmt.Sprintf("received: adapter %s on %s from %s", spec.Name, spec.Model, spec.Dataset)}},
@@ -72,7 +71,7 @@ func (g *Gateway) admit(ctx context.Context, data []byte) (rec bus.Record, fresh
 	if errors.Is(err, bus.ErrNotFound) {
 		rec, err = g.deps.Bus.CreateJob(ctx, first, change)
 		if err == nil {
-			g.log.Info("job received", "job", spec.ID(), "name", spec.Name, "model", spec.Model, "dataset", dataset)
+			g.log.Info("job received", "job", spec.ID(), "name", spec.Name, "model", spec.Model, "dataset", spec.Dataset)
 			return rec, true, nil
 		}
 	}

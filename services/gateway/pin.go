@@ -11,6 +11,23 @@ import (
 	"descant/pkg/job"
 )
 
+// spec pins every dataset of a request.
+func (g *Gateway) spec(ctx context.Context, request job.Request) (job.Spec, error) {
+	if len(request.Datasets) == 0 {
+		ref, digest, err := g.pin(ctx, request)
+		return job.NewSpec(request, ref, digest), err
+	}
+	var parts []job.SpecDataset
+	for _, part := range request.Datasets {
+		ref, digest, err := g.pin(ctx, job.Request{Dataset: part.Name})
+		if err != nil {
+			return job.Spec{}, err
+		}
+		parts = append(parts, job.SpecDataset{Name: part.Name, Dataset: ref, Digest: digest, Weight: part.Weight})
+	}
+	return job.NewMixtureSpec(request, parts), nil
+}
+
 // pin finds what a request's dataset reference stands for now and returns the reference that the
 // tokenizer opens and the digest that makes the job's identity. Inline rows become an object.
 func (g *Gateway) pin(ctx context.Context, request job.Request) (ref, digest string, err error) {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"descant/pkg/blob"
 	"descant/pkg/dataset"
@@ -16,9 +15,6 @@ import (
 	"descant/pkg/registry"
 	"descant/pkg/stage"
 )
-
-// shardFormat is part of every key: a change of how rows become ids raises it.
-const shardFormat = "descant-shards-2"
 
 // tokenize is the work of the stage.
 func (s *Service) tokenize(ctx context.Context, a *stage.Attempt) error {
@@ -48,14 +44,11 @@ func (s *Service) tokenize(ctx context.Context, a *stage.Attempt) error {
 		return err
 	}
 	defer enc.Close()
-	file, err := s.fetch(ctx, a.Spec, dir)
+	files, err := s.fetchAll(ctx, a.Spec, dir)
 	if err != nil {
 		return err
 	}
-	input := shardInput{
-		Format: shardFormat, Dataset: file.digest, Tokenizer: enc.Digest(), Template: enc.TemplateDigest(),
-		MaxLength: a.Spec.Training.MaxLength, LossOn: a.Spec.Training.LossOn,
-	}
+	input := newShardInput(a.Spec.Training, files, enc)
 	folder, err := stage.GetFolder(ctx, s.deps.Objects, input.prefix())
 	if err == nil {
 		return s.done(ctx, a, base, input, folder, "rows were tokenized before, nothing to do")
@@ -63,11 +56,11 @@ func (s *Service) tokenize(ctx context.Context, a *stage.Attempt) error {
 	if !errors.Is(err, blob.ErrNotFound) {
 		return err
 	}
-	return s.make(ctx, a, base, enc, file, input, filepath.Join(dir, "shards"))
+	return s.make(ctx, a, base, enc, files, input, filepath.Join(dir, "shards"))
 }
 
 // make validates and tokenizes the rows and stores the shards.
-func (s *Service) make(ctx context.Context, a *stage.Attempt, base registry.Base, enc *Encoder, file rowsFile, input shardInput, dir string) error {
+func (s *Service) make(ctx context.Context, a *stage.Attempt, base registry.Base, enc *Encoder, files []rowsFile, input shardInput, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return job.InfrastructureError(job.CodeStore, "make work folder", err)
 	}
@@ -76,23 +69,31 @@ func (s *Service) make(ctx context.Context, a *stage.Attempt, base registry.Base
 			return err
 		}
 	}
-	rows, err := file.reader()
+	opts := TokeniseOptions(a.Spec.Training)
+	opts.Metadata = input.metadata()
+	opts.Progress = func(dataset.Progress) { a.Sign() }
+	parts := make([]Part, len(files))
+	for i, file := range files {
+		parts[i] = file.Part
+	}
+	made, err := enc.Tokenise(ctx, parts, a.Spec.Training, dir, opts)
+	var refused RefusedError
+	if errors.As(err, &refused) {
+		return refused.userError()
+	}
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
-	made, err := dataset.Tokenise(ctx, dataset.NewReader(rows, file.name, dataset.ReadOptions{}), enc.Encode, dir, dataset.TokeniseOptions{
-		LossOn: input.LossOn, MaxLength: input.MaxLength, Metadata: input.metadata(),
-		Progress: func(dataset.Progress) { a.Sign() },
-	})
-	if err != nil {
-		return datasetError(err)
+	info := shardInfo{Input: input}
+	for _, part := range made {
+		info.Parts = append(info.Parts, result(*part))
 	}
-	folder, err := stage.PutFolder(ctx, s.deps.Objects, input.prefix(), dir, shardInfo{Input: input, Result: result(*made)})
+	folder, err := stage.PutFolder(ctx, s.deps.Objects, input.prefix(), dir, info)
 	if err != nil {
 		return err
 	}
-	return s.done(ctx, a, base, input, folder, fmt.Sprintf("%d rows, %d tokens, %d of them trained", made.Rows, made.Tokens, made.TrainedTokens))
+	rows, tokens, trained, _ := info.totals()
+	return s.done(ctx, a, base, input, folder, fmt.Sprintf("%d rows, %d tokens, %d of them trained", rows, tokens, trained))
 }
 
 // done hands the job on to the trainers.
@@ -101,66 +102,14 @@ func (s *Service) done(ctx context.Context, a *stage.Attempt, base registry.Base
 	if err := json.Unmarshal(folder.Info, &info); err != nil {
 		return job.BugError("read manifest of "+input.prefix(), err)
 	}
+	rows, _, _, skipped := info.totals()
 	return a.Move(ctx, job.StateQueued, message, func(j *pb.Job) {
 		j.Artifacts = &pb.Artifacts{
-			DatasetDigest: input.Dataset, BaseDigest: base.Digest,
+			DatasetDigest: input.dataset(), BaseDigest: base.Digest,
 			TokenizedKey: input.prefix(), TokenizedDigest: folder.Digest(),
-			Rows: uint32(info.Result.Rows), SkippedRows: uint32(info.Result.LeftOut.Count + info.Result.Report.LeftOut.Count),
+			Rows: uint32(rows), SkippedRows: uint32(skipped),
 			Files: map[string]string{"tokenizer": input.Tokenizer, "template": input.Template},
 		}
-		j.Warnings = info.Result.warnings()
+		j.Warnings = info.warnings()
 	})
-}
-
-// shardInput is everything that shards depend on; its digest is their key.
-type shardInput struct {
-	Format    string `json:"format"`
-	Dataset   string `json:"dataset"`
-	Tokenizer string `json:"tokenizer"`
-	Template  string `json:"template"`
-	MaxLength int    `json:"max_length"`
-	LossOn    string `json:"loss_on"`
-}
-
-func (in shardInput) prefix() string {
-	data, err := json.Marshal(in)
-	if err != nil {
-		panic(err) // strings and numbers always have a JSON form
-	}
-	return "tokenized/" + strings.TrimPrefix(blob.Digest(data), "sha256:")
-}
-
-// metadata goes into every shard, so that one that is found alone still says what it is.
-func (in shardInput) metadata() map[string]string {
-	return map[string]string{
-		"descant.dataset": in.Dataset, "descant.tokenizer": in.Tokenizer, "descant.template": in.Template,
-	}
-}
-
-// shardInfo is what the manifest tells about the shards.
-type shardInfo struct {
-	Input  shardInput `json:"input"`
-	Result result     `json:"result"`
-}
-
-// result is dataset.Result with the warnings that people should see.
-type result dataset.Result
-
-func (r result) warnings() []string {
-	var list []string
-	add := func(n int, notes dataset.Notes, what string) {
-		if n > 0 {
-			list = append(list, fmt.Sprintf("%d rows %s: lines %s", n, what, notes.Lines))
-		}
-	}
-	add(r.Truncated.Count, r.Truncated, "were longer than max_length and were cut")
-	add(r.LeftOut.Count, r.LeftOut, "were left out, nothing in them can be trained")
-	add(r.Report.LeftOut.Count, r.Report.LeftOut, "were left out, they have no answer to train on")
-	if r.Report.Repeats > 0 {
-		list = append(list, fmt.Sprintf("%d rows repeat an earlier one; they were kept", r.Report.Repeats))
-	}
-	for key, n := range r.Report.UnknownKeys {
-		list = append(list, fmt.Sprintf("key %q in %d rows means nothing for training", key, n))
-	}
-	return append(list, r.Report.Remarks...)
 }

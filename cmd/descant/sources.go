@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"descant/pkg/dataset"
+	"descant/pkg/job"
+	"descant/services/tokenizer"
+)
+
+// parts brings the datasets of a request into files; pushed ones are fetched into work.
+func (a *app) parts(ctx context.Context, r job.Request, work string) ([]tokenizer.Part, error) {
+	var parts []tokenizer.Part
+	for i, name := range datasetNames(&r) {
+		own := filepath.Join(work, fmt.Sprintf("part-%d", i))
+		if err := os.MkdirAll(own, 0o755); err != nil {
+			return nil, err
+		}
+		path, err := a.datasetFile(ctx, name, own)
+		if err == nil && path == dataset.SampleName {
+			path = filepath.Join(own, "sample.jsonl")
+			err = os.WriteFile(path, dataset.SampleBytes(), 0o644)
+		}
+		if err != nil {
+			return nil, err
+		}
+		weight := 1.0
+		if len(r.Datasets) > 0 {
+			weight = r.Datasets[i].Weight
+		}
+		parts = append(parts, tokenizer.Part{Path: path, Name: name, Weight: weight})
+	}
+	return parts, nil
+}
+
+// sources are the datasets of a request, of which some are files on this machine.
+type sources struct {
+	request *job.Request
+	files   map[string]string // name in the request → absolute path
+}
+
+// datasetNames are the datasets in the order of the request.
+func datasetNames(r *job.Request) (list []string) {
+	for _, part := range r.Datasets {
+		list = append(list, part.Name)
+	}
+	if len(list) == 0 {
+		list = []string{r.Dataset}
+	}
+	return list
+}
+
+// localSources finds the files among the datasets of a request.
+func localSources(r *job.Request) (*sources, error) {
+	s := &sources{request: r, files: map[string]string{}}
+	for _, name := range datasetNames(r) {
+		path, err := localFile(name)
+		if err != nil {
+			return nil, err
+		}
+		if path != "" {
+			s.files[name] = path
+		}
+	}
+	return s, nil
+}
+
+// check reads every file here, where mistakes are cheapest; all problems of all files are one error.
+func (s *sources) check() error {
+	var refused tokenizer.RefusedError
+	for _, name := range datasetNames(s.request) {
+		if s.files[name] == "" {
+			continue
+		}
+		_, err := checkRows(s.files[name], tokenizer.ReadOptions(s.request.Training))
+		if bad, ok := err.(*dataset.ValidationError); ok { //nolint:errorlint // it comes unwrapped
+			refused = append(refused, bad)
+		} else if err != nil {
+			return err
+		}
+	}
+	switch len(refused) {
+	case 0:
+		return nil
+	case 1:
+		return refused[0]
+	}
+	return refused
+}
+
+// replace lets every file be known under another name, which store gives.
+func (s *sources) replace(store func(path string) (string, error)) error {
+	for _, name := range datasetNames(s.request) {
+		path := s.files[name]
+		if path == "" {
+			continue
+		}
+		stored, err := store(path)
+		if err != nil {
+			return fmt.Errorf("store %s: %w", name, err)
+		}
+		if len(s.request.Datasets) == 0 {
+			s.request.Dataset = stored
+		}
+		for i := range s.request.Datasets {
+			if s.request.Datasets[i].Name == name {
+				s.request.Datasets[i].Name = stored
+			}
+		}
+	}
+	return nil
+}
