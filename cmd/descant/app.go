@@ -75,7 +75,7 @@ func (a *app) rootCommand() (*cobra.Command, error) {
 		`  descant train --model Qwen/Qwen2.5-0.5B-Instruct --max-steps 50 --output-dir out/
   descant chat --adapter-dir out/ --prompt "你好"
   descant up`,
-		a.trainCommand(), a.estimateCommand(), a.evalCommand(), a.chatCommand(), a.upCommand(), a.finetuneCommand(), a.mergeCommand(),
+		a.trainCommand(), a.estimateCommand(), a.evalCommand(), a.chatCommand(), a.upCommand(), a.finetuneCommand(), a.mergeCommand(), a.exportCommand(),
 		a.jobsCommand(), a.adaptersCommand(), a.datasetsCommand(), a.modelsCommand(),
 		a.validateCommand(), a.previewCommand(),
 		a.doctorCommand(), a.configCommand(), a.healthCommand(), a.versionCommand())
@@ -140,6 +140,16 @@ func exactArgs(n int) cobra.PositionalArgs {
 			return nil
 		case n == 0:
 			return usage(cmd, fmt.Errorf("%s takes no argument, got %q", cmd.CommandPath(), args[0]))
+		}
+		return usage(cmd, fmt.Errorf("%d arguments are given, the command is: %s", len(args), cmd.UseLine()))
+	}
+}
+
+// atMostArgs wants n arguments or fewer, named in the usage line.
+func atMostArgs(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) <= n {
+			return nil
 		}
 		return usage(cmd, fmt.Errorf("%d arguments are given, the command is: %s", len(args), cmd.UseLine()))
 	}

@@ -37,7 +37,7 @@ func Write(path string, tensors []Tensor, metadata map[string]string) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	err = writeAtomic(path, func(w io.Writer) error { return writeAll(w, ordered, head) })
+	err = WriteAtomic(path, func(w io.Writer) error { return writeAll(w, ordered, head) })
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
@@ -189,9 +189,9 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// writeAtomic makes a file appear whole or not at all, also across a power cut: content to a temporary
+// WriteAtomic makes a file appear whole or not at all, also across a power cut: content to a temporary
 // file in the same folder, sync, rename, sync of the folder.
-func writeAtomic(path string, content func(w io.Writer) error) (err error) {
+func WriteAtomic(path string, content func(w io.Writer) error) (err error) {
 	dir := filepath.Dir(path)
 	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*.tmp")
 	if err != nil {

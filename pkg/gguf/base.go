@@ -1,0 +1,150 @@
+package gguf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"descant/pkg/model"
+	"descant/pkg/safetensors"
+)
+
+// WriteBase writes a model folder as a GGUF file: matrices in their own dtype (F32, F16 or BF16), vectors in
+// float32, the tokenizer and the chat template. Tensors are streamed.
+func WriteBase(ctx context.Context, path, dir, name string, progress func(done, total int64)) error {
+	cfg, err := model.ReadConfig(dir)
+	if err != nil {
+		return err
+	}
+	arch, err := architecture(cfg)
+	if err != nil {
+		return err
+	}
+	set, err := safetensors.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	defer set.Close()
+	b := &base{cfg: cfg, arch: arch, set: set}
+	if err := b.tensors(ctx); err != nil {
+		return fmt.Errorf("export %s: %w", dir, err)
+	}
+	vocabulary, err := vocabularyFields(dir, cfg.Vocab)
+	if err != nil {
+		return fmt.Errorf("export %s: %w", dir, err)
+	}
+	fields := append(b.fields(name), vocabulary...)
+	return Write(path, fields, b.list, progress)
+}
+
+type base struct {
+	cfg  *model.Config
+	arch string
+	set  *safetensors.Set
+	list []Tensor
+}
+
+// fields are the architecture's numbers, in the keys that llama.cpp reads.
+func (b *base) fields(name string) []Field {
+	c := b.cfg
+	number := func(key string, n int) Field { return Field{b.arch + "." + key, uint32(n)} }
+	return []Field{
+		{"general.architecture", b.arch}, {"general.type", "model"}, {"general.name", name},
+		number("block_count", c.Layers), number("context_length", c.MaxPositions), number("embedding_length", c.Hidden),
+		number("feed_forward_length", c.Intermediate), number("attention.head_count", c.Heads),
+		number("attention.head_count_kv", c.KVHeads), number("attention.key_length", c.HeadDim),
+		number("attention.value_length", c.HeadDim), number("rope.dimension_count", c.HeadDim), number("vocab_size", c.Vocab),
+		{b.arch + ".rope.freq_base", float32(c.Rope.Theta)},
+		{b.arch + ".attention.layer_norm_rms_epsilon", float32(c.Eps)},
+		{"general.quantization_version", uint32(2)},
+	}
+}
+
+// tensors lists the tensors of the file; those that are missing or of a wrong shape are one error.
+func (b *base) tensors(ctx context.Context) error {
+	c := b.cfg
+	var problems []string
+	for _, t := range c.Tensors() {
+		info, ok := b.set.Info(t.Name)
+		switch {
+		case !ok:
+			problems = append(problems, t.Name+" is missing")
+			continue
+		case fmt.Sprint(info.Shape) != fmt.Sprint(t.Shape):
+			problems = append(problems, fmt.Sprintf("%s is %v, expected %v", t.Name, info.Shape, t.Shape))
+			continue
+		}
+		if err := b.add(ctx, t, info.DType); err != nil {
+			problems = append(problems, fmt.Sprintf("%s: %v", t.Name, err))
+		}
+	}
+	if len(problems) > 0 {
+		return errors.New(strings.Join(problems, "; "))
+	}
+	factors, scaled := c.Rope.Factors(c.HeadDim)
+	if !scaled {
+		return nil
+	}
+	if b.arch != "llama" {
+		return fmt.Errorf("its rope scaling has no form in llama.cpp for %s", b.arch)
+	}
+	b.list = append(b.list, Tensor{Name: "rope_freqs.weight", Shape: []int{len(factors)}, Stream: stream(factors)})
+	return nil
+}
+
+// add puts one tensor of the checkpoint on the list.
+func (b *base) add(ctx context.Context, t model.Tensor, dtype safetensors.DType) error {
+	name, order := b.name(t.Name)
+	kind, err := typeOf(dtype)
+	if err != nil {
+		return err
+	}
+	if len(t.Shape) == 1 {
+		kind = F32
+	}
+	b.list = append(b.list, Tensor{Name: name, Type: kind, Shape: t.Shape, Stream: func(w io.Writer) error {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		data := b.set.Bytes(t.Name)
+		defer model.Forget(data)
+		rowBytes := len(data) / t.Shape[0]
+		if kind == F32 && dtype != safetensors.F32 {
+			values, err := safetensors.DecodeFloat32(dtype, data)
+			if err != nil {
+				return err
+			}
+			data, rowBytes = model.AsBytes(values), 4*len(values)/t.Shape[0]
+		}
+		if order == nil {
+			_, err := w.Write(data)
+			return err
+		}
+		for row := range t.Shape[0] {
+			from := order(row)
+			if _, err := w.Write(data[from*rowBytes : (from+1)*rowBytes]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}})
+	return nil
+}
+
+// name translates a tensor's name, and tells how its rows are ordered.
+func (b *base) name(checkpoint string) (name string, order func(int) int) {
+	switch checkpoint {
+	case model.EmbedName:
+		return "token_embd.weight", nil
+	case model.NormName:
+		return "output_norm.weight", nil
+	case model.HeadName:
+		return "output.weight", nil
+	}
+	layer, local, _ := strings.Cut(strings.TrimPrefix(checkpoint, "model.layers."), ".")
+	dot := strings.LastIndexByte(local, '.')
+	module, part := local[:dot], local[dot:]
+	return "blk." + layer + "." + layerNames()[module] + part, rowOrder(b.arch, module, b.cfg.HeadDim)
+}

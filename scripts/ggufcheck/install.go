@@ -1,0 +1,36 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+)
+
+// llamaVersion pins the bindings; they bring llama.cpp compiled.
+const llamaVersion = "3.21.1"
+
+// install has npm put node-llama-cpp into a folder, unless this version is there. Of its builds only the one for
+// this machine's CPU is fetched; those for GPUs are ten times as large.
+func install(ctx context.Context, dir string) error {
+	platform := map[string]string{"linux/amd64": "linux-x64", "linux/arm64": "linux-arm64", "darwin/arm64": "mac-arm64-metal", "darwin/amd64": "mac-x64"}[runtime.GOOS+"/"+runtime.GOARCH]
+	if platform == "" {
+		return fmt.Errorf("node-llama-cpp has no build for %s/%s", runtime.GOOS, runtime.GOARCH)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	stamp := filepath.Join(dir, ".installed-"+llamaVersion)
+	if _, err := os.Stat(stamp); err == nil {
+		return nil
+	}
+	cmd := exec.CommandContext(ctx, "npm", "install", "--prefix", dir, "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund",
+		"--save-exact", "node-llama-cpp@"+llamaVersion, "@node-llama-cpp/"+platform+"@"+llamaVersion)
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("npm install node-llama-cpp: %w", err)
+	}
+	return os.WriteFile(stamp, nil, 0o644)
+}

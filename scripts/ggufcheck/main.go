@@ -1,0 +1,184 @@
+// Command ggufcheck loads exported bases and adapters in llama.cpp (node-llama-cpp) and compares what they answer
+// with the parity cases: greedy ids, and probabilities of every next token. `make check-gguf` runs it.
+//
+//	ggufcheck --node FOLDER     where npm installs node-llama-cpp, once (30 MB of native code, no compiler)
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+
+	"descant/pkg/gguf"
+	"descant/pkg/lora"
+	"descant/pkg/model"
+	"descant/pkg/tokenizer"
+)
+
+// check is one model for llama.cpp.
+type check struct {
+	Name    string `json:"name"`
+	Base    string `json:"base"`    // GGUF file
+	Adapter string `json:"adapter"` // GGUF file
+	// Prompts are ids with the ids that greedy decoding gives, without and with the adapter.
+	Prompts []prompt `json:"prompts"`
+	// Rows are ids with the logits of every place, with the adapter.
+	Rows []row `json:"rows"`
+	// Limit is the largest difference of a probability that rounding explains.
+	Limit float64 `json:"limit"`
+	// Texts are to be tokenized to the ids.
+	Texts []text `json:"texts"`
+}
+
+type prompt struct {
+	IDs     []int32 `json:"ids"`
+	Plain   []int32 `json:"plain"`
+	Adapted []int32 `json:"adapted"`
+}
+
+type row struct {
+	IDs    []int64     `json:"ids"`
+	Logits [][]float32 `json:"logits"`
+}
+
+type text struct {
+	Text string  `json:"text"`
+	IDs  []int32 `json:"ids"`
+}
+
+func main() {
+	node := flag.String("node", "", "folder where npm installs node-llama-cpp")
+	parity := flag.String("parity", "testdata/parity", "folder of the parity cases")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, *node, *parity); err != nil {
+		fmt.Fprintln(os.Stderr, "ggufcheck:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, node, parity string) error {
+	if err := install(ctx, node); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "descant-ggufcheck-*")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // the system empties its temporary folder, too
+	cases, err := filepath.Glob(filepath.Join(parity, "*", "generate.json"))
+	if err != nil || len(cases) == 0 {
+		return fmt.Errorf("no case with generate.json in %s (%v)", parity, err)
+	}
+	var checks []check
+	for _, path := range cases {
+		c, err := export(ctx, filepath.Dir(path), filepath.Join(dir, filepath.Base(filepath.Dir(path))))
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		checks = append(checks, c)
+	}
+	tiny, err := exportTiny(ctx, filepath.Join(dir, "tiny"))
+	if err != nil {
+		return err
+	}
+	data, err := json.Marshal(append(checks, tiny))
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(dir, "checks.json")
+	if err := os.WriteFile(file, data, 0o644); err != nil {
+		return err
+	}
+	// Node finds packages beside the program, so the program goes where they are.
+	program := filepath.Join(node, "check.mjs")
+	source, err := os.ReadFile("scripts/ggufcheck/check.mjs")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(program, source, 0o644); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "node", program, file)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	return cmd.Run()
+}
+
+// export writes base and adapter of a parity case and collects its reference numbers.
+func export(ctx context.Context, dir, out string) (check, error) {
+	c := check{Name: filepath.Base(dir), Base: out + "-base.gguf", Adapter: out + "-adapter.gguf"}
+	base, err := withTokenizer(filepath.Join(dir, "base"), out)
+	if err != nil {
+		return c, err
+	}
+	if err := gguf.WriteBase(ctx, c.Base, base, c.Name, nil); err != nil {
+		return c, err
+	}
+	cfg, err := model.ReadConfig(base)
+	if err != nil {
+		return c, err
+	}
+	adapter, err := lora.Load(cfg, filepath.Join(dir, "adapter"))
+	if err != nil {
+		return c, err
+	}
+	if err := gguf.WriteAdapter(c.Adapter, cfg, adapter, gguf.AdapterInfo{Name: c.Name, Base: c.Name}); err != nil {
+		return c, err
+	}
+	if c.Limit = 1e-4; cfg.Stored == "bfloat16" {
+		// llama.cpp rounds what meets a weight in bfloat16 to bfloat16 as well.
+		c.Limit = 1e-2
+	}
+	if c.Prompts, err = greedy(filepath.Join(dir, "generate.json")); err != nil {
+		return c, err
+	}
+	c.Rows, err = logits(dir, cfg.Vocab)
+	return c, err
+}
+
+func greedy(path string) (list []prompt, err error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	type answer struct {
+		IDs []int32 `json:"ids"`
+	}
+	var file struct {
+		Prompts []struct {
+			Prompt        []int32 `json:"prompt"`
+			Base, Adapter answer
+		} `json:"prompts"`
+	}
+	if err := json.Unmarshal(data, &file); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	for _, p := range file.Prompts {
+		list = append(list, prompt{p.Prompt, p.Base.IDs, p.Adapter.IDs})
+	}
+	return list, nil
+}
+
+// exportTiny writes the built-in base, which has a tokenizer, to compare ids of texts.
+func exportTiny(ctx context.Context, out string) (check, error) {
+	c := check{Name: "builtin:tiny", Base: out + "-base.gguf"}
+	const dir = "models/tiny"
+	if err := gguf.WriteBase(ctx, c.Base, dir, c.Name, nil); err != nil {
+		return c, err
+	}
+	t, err := tokenizer.Load(dir)
+	if err != nil {
+		return c, err
+	}
+	defer t.Close()
+	for _, s := range []string{"Hello, world! It's 12345.", "请用三点总结这段话：今天天气很好。", "  two  spaces\n\n\tand a tab ", "naïve café Ⅷ 🙂"} {
+		c.Texts = append(c.Texts, text{s, t.Encode(s)})
+	}
+	return c, nil
+}
