@@ -124,7 +124,7 @@ func (d *download) body(ctx context.Context, name string, f *os.File, at, size i
 	if at > 0 {
 		header.Set("Range", fmt.Sprintf("bytes=%d-", at))
 	}
-	resp, err := d.client.do(ctx, http.MethodGet, d.client.fileURL(d.commit, name), header, anywhere)
+	resp, err := d.client.get(ctx, d.commit, name, header)
 	if err != nil {
 		return at, err
 	}

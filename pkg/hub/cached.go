@@ -27,7 +27,10 @@ func Cached(cfg Config) ([]CachedModel, error) {
 	}
 	var list []CachedModel
 	for _, repo := range repos {
-		name, ok := strings.CutPrefix(repo.Name(), "models--")
+		name, ok := strings.CutPrefix(repo.Name(), cachePrefix)
+		if !ok {
+			name, ok = strings.CutPrefix(repo.Name(), scopePrefix)
+		}
 		if !ok {
 			continue
 		}

@@ -32,8 +32,23 @@ type client struct {
 	http     *http.Client
 	endpoint string
 	token    lifecycle.Secret
+	cookie   lifecycle.Secret // sent as m_session_id
 	repo     string
 	revision string
+}
+
+// remote is a hub that offers the files of one repository.
+type remote interface {
+	name() string
+	host() string
+	// list gives the commit and the files of the revision.
+	list(ctx context.Context) (*listing, error)
+	// head gives etag and size of a file.
+	head(ctx context.Context, commit, file string) (remoteFile, error)
+	// get asks for a file, with the headers that a range needs.
+	get(ctx context.Context, commit, file string, header http.Header) (*http.Response, error)
+	statusError(resp *http.Response, file string) error
+	transportError(err error) error
 }
 
 func newClient(repo, revision string, opts Options) *client {
@@ -51,13 +66,19 @@ func (c *client) name() string {
 	return c.repo + "@" + c.revision
 }
 
+func (c *client) host() string { return c.endpoint }
+
+func (c *client) get(ctx context.Context, commit, file string, header http.Header) (*http.Response, error) {
+	return c.do(ctx, http.MethodGet, c.fileURL(commit, file), header, anywhere)
+}
+
 const maxRedirects = 10
 
 // do sends a request and follows redirects as far as follow allows. The token goes to the endpoint only.
 func (c *client) do(ctx context.Context, method, address string, header http.Header, follow func(answer *http.Response, to *url.URL) bool) (*http.Response, error) {
 	home, err := url.Parse(c.endpoint)
 	if err != nil || home.Host == "" {
-		return nil, &Error{Kind: ErrInvalid, Model: c.name(), What: fmt.Sprintf("HF_ENDPOINT %q is not a URL", c.endpoint), Next: "Set it to something like https://host"}
+		return nil, &Error{Kind: ErrInvalid, Model: c.name(), What: fmt.Sprintf("the endpoint %q is not a URL", c.endpoint), Next: "Set it to something like https://host"}
 	}
 	at, err := url.Parse(address)
 	if err != nil {
@@ -77,6 +98,9 @@ func (c *client) do(ctx context.Context, method, address string, header http.Hea
 		req.Header.Set("Accept-Encoding", "identity")
 		if !c.token.Empty() && at.Scheme == home.Scheme && at.Host == home.Host {
 			req.Header.Set("Authorization", "Bearer "+c.token.Reveal())
+		}
+		if !c.cookie.Empty() && at.Scheme == home.Scheme && at.Host == home.Host {
+			req.AddCookie(&http.Cookie{Name: "m_session_id", Value: c.cookie.Reveal()})
 		}
 		resp, err := c.http.Do(req)
 		if err != nil {

@@ -17,6 +17,13 @@ type Config struct {
 	// Token is sent to Endpoint and nowhere else. Defaults to $HF_TOKEN, else the content of $HF_TOKEN_PATH
 	// or $HF_HOME/token, which "hf auth login" writes.
 	Token lifecycle.Secret `yaml:"token" help:"access token of the Hugging Face hub"`
+	// ModelScope lets names of repositories stand for those of ModelScope in place of the Hugging Face hub. Defaults to
+	// $USE_MODELSCOPE_HUB.
+	ModelScope bool `yaml:"modelscope" help:"bring bases from ModelScope in place of the Hugging Face hub"`
+	// ModelScopeEndpoint is the URL of ModelScope. Defaults to https://$MODELSCOPE_DOMAIN, else https://www.modelscope.cn.
+	ModelScopeEndpoint string `yaml:"modelscope_endpoint" help:"URL of ModelScope"`
+	// ModelScopeToken opens private repositories there and is sent nowhere else. Defaults to $MODELSCOPE_API_TOKEN.
+	ModelScopeToken lifecycle.Secret `yaml:"modelscope_token" help:"access token of ModelScope"`
 	// CacheDir is the cache shared with Python's huggingface_hub. Defaults to $HF_HUB_CACHE, else
 	// $HF_HOME/hub, else $XDG_CACHE_HOME/huggingface/hub, else ~/.cache/huggingface/hub.
 	CacheDir string `yaml:"cache_dir" help:"download cache, shared with Python's huggingface_hub"`
@@ -45,12 +52,26 @@ func Defaults() Config {
 		}
 	}
 	return Config{
-		Endpoint: envOr("HF_ENDPOINT", "https://huggingface.co"),
-		Token:    lifecycle.NewSecret(token),
-		CacheDir: envOr("HF_HUB_CACHE", filepath.Join(hfHome, "hub")),
-		Offline:  isTrue(os.Getenv("HF_HUB_OFFLINE")),
-		WorkDir:  filepath.Join(envOr("DESCANT_CACHE", filepath.Join(cache, "descant")), "models"),
+		Endpoint:           envOr("HF_ENDPOINT", "https://huggingface.co"),
+		Token:              lifecycle.NewSecret(token),
+		CacheDir:           envOr("HF_HUB_CACHE", filepath.Join(hfHome, "hub")),
+		ModelScope:         isTrue(os.Getenv("USE_MODELSCOPE_HUB")),
+		ModelScopeEndpoint: scopeEndpoint(os.Getenv("MODELSCOPE_DOMAIN")),
+		ModelScopeToken:    lifecycle.NewSecret(os.Getenv("MODELSCOPE_API_TOKEN")),
+		Offline:            isTrue(os.Getenv("HF_HUB_OFFLINE")),
+		WorkDir:            filepath.Join(envOr("DESCANT_CACHE", filepath.Join(cache, "descant")), "models"),
 	}
+}
+
+// scopeEndpoint is the URL of a ModelScope domain, which may be written with its scheme.
+func scopeEndpoint(domain string) string {
+	switch {
+	case domain == "":
+		return "https://www.modelscope.cn"
+	case strings.Contains(domain, "://"):
+		return domain
+	}
+	return "https://" + domain
 }
 
 func envOr(key, otherwise string) string {

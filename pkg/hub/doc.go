@@ -15,6 +15,10 @@
 //	   blobs/<etag>                contents; <etag>.incomplete while they arrive
 //	   snapshots/<commit>/<file>   → ../../blobs/<etag>
 //
+// With Config.ModelScope the same names are those of ModelScope (main is master there). Its files are kept beside, under
+// modelscope--<org>--<name>, in the same layout; all etags are sha256, and the commit is a hash over names and hashes of
+// the files, as ModelScope tells none.
+//
 // Only what a model needs is fetched: configuration, tokenizer and safetensors weights; never pickles.
 //
 // The package speaks HTTP itself: go-huggingface's hub client neither resumes a broken download, nor

@@ -42,25 +42,29 @@ func (r repoCache) commit(revision string) string {
 // resolveRemote asks the hub what the revision is, fetches what is not in the cache, and falls back to the
 // cache when the hub does not answer.
 func resolveRemote(ctx context.Context, repo, revision string, opts Options) (*Snapshot, error) {
-	cache := repoCache{dir: filepath.Join(opts.CacheDir, "models--"+strings.ReplaceAll(repo, "/", "--"))}
-	c := newClient(repo, revision, opts)
+	cache := repoCache{dir: filepath.Join(opts.CacheDir, cachePrefix+strings.ReplaceAll(repo, "/", "--"))}
+	var c remote = newClient(repo, revision, opts)
+	if opts.ModelScope {
+		cache.dir = filepath.Join(opts.CacheDir, scopePrefix+strings.ReplaceAll(repo, "/", "--"))
+		c = newModelScope(repo, revision, opts)
+	}
 	if opts.Offline {
-		s, err := cached(cache, c, opts)
+		s, err := cached(cache, c, revision, opts)
 		if err != nil {
 			return nil, &Error{Kind: ErrNotFound, Model: c.name(), What: "it is not complete in the cache " + opts.CacheDir + " and offline mode is on", Err: err,
-				Next: "Unset HF_HUB_OFFLINE to download it, or name a folder"}
+				Next: "Unset HF_HUB_OFFLINE (hub.offline) to download it, or name a folder"}
 		}
 		return s, nil
 	}
 	if commitPattern.MatchString(revision) {
-		if s, err := cached(cache, c, opts); err == nil {
+		if s, err := cached(cache, c, revision, opts); err == nil {
 			return s, nil // a commit never changes: no need to ask
 		}
 	}
 	list, err := c.list(ctx)
 	if errors.Is(err, ErrUnavailable) {
-		if s, cacheErr := cached(cache, c, opts); cacheErr == nil {
-			s.Note = fmt.Sprintf("%s does not answer: using commit %s from the cache", c.endpoint, s.Revision)
+		if s, cacheErr := cached(cache, c, revision, opts); cacheErr == nil {
+			s.Note = fmt.Sprintf("%s does not answer: using commit %s from the cache", c.host(), s.Revision)
 			return s, nil
 		}
 	}
@@ -79,17 +83,17 @@ func resolveRemote(ctx context.Context, repo, revision string, opts Options) (*S
 	return snapshotOf(c.name(), list.Commit, cache.snapshot(list.Commit), opts)
 }
 
-func cached(cache repoCache, c *client, opts Options) (*Snapshot, error) {
-	commit := cache.commit(c.revision)
+func cached(cache repoCache, c remote, revision string, opts Options) (*Snapshot, error) {
+	commit := cache.commit(revision)
 	if commit == "" {
-		return nil, fmt.Errorf("revision %s was never downloaded", c.revision)
+		return nil, fmt.Errorf("revision %s was never downloaded", revision)
 	}
 	return snapshotOf(c.name(), commit, cache.snapshot(commit), opts)
 }
 
 // download is one run over the files of a commit.
 type download struct {
-	client *client
+	client remote
 	cache  repoCache
 	commit string
 	opts   Options

@@ -56,6 +56,9 @@ func Resolve(ctx context.Context, ref string, opts Options) (*Snapshot, error) {
 	repo, revision, _ := strings.Cut(ref, "@")
 	if revision == "" {
 		revision = "main"
+		if opts.ModelScope {
+			revision = "master"
+		}
 	}
 	if !repoPattern.MatchString(repo) || !revisionPattern.MatchString(revision) || strings.Contains(ref, "..") {
 		return nil, &Error{Kind: ErrInvalid, Model: ref, What: "this is neither a folder that exists nor the name of a repository",

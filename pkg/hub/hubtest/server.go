@@ -112,6 +112,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.serveCDN(w, r, rest)
 		return
 	}
+	if s.serveScope(w, r) {
+		return
+	}
 	if rest, ok := strings.CutPrefix(r.URL.Path, "/api/models/"); ok {
 		if repo, rev, ok := strings.Cut(rest, "/revision/"); ok {
 			s.serveListing(w, r, repo, rev)
@@ -221,7 +224,7 @@ func (s *Server) serveCDN(w http.ResponseWriter, r *http.Request, etag string) {
 			found = o
 		}
 	}
-	if s.CDN != "" && r.Header.Get("Authorization") != "" {
+	if s.CDN != "" && (r.Header.Get("Authorization") != "" || r.Header.Get("Cookie") != "") {
 		s.leaked = true
 	}
 	s.mu.Unlock()
