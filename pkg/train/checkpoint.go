@@ -26,13 +26,15 @@ const checkpointFormat = 1
 // state is state.json: all that a run knows beside its arrays. Order of rows, dropout and learning rate follow
 // from step and seed.
 type state struct {
-	Format        int    `json:"format"`
-	Step          int    `json:"step"`
-	Total         int    `json:"total"`
-	Tokens        int64  `json:"tokens"`
-	TrainedTokens int64  `json:"trained_tokens"`
-	Seed          int64  `json:"seed"`
-	Spec          string `json:"spec"`
+	Format        int   `json:"format"`
+	Step          int   `json:"step"`
+	Total         int   `json:"total"`
+	Tokens        int64 `json:"tokens"`
+	TrainedTokens int64 `json:"trained_tokens"`
+	// Loss is that of the last step.
+	Loss float64 `json:"loss"`
+	Seed int64   `json:"seed"`
+	Spec string  `json:"spec"`
 	// Device is what computed. On another kind of device a run goes on, but its numbers may differ in their last bits.
 	Device string `json:"device"`
 }

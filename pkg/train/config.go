@@ -125,7 +125,7 @@ type Result struct {
 	// AdapterDir holds the adapter in PEFT's format (method lora), ModelDir the whole model (method full).
 	AdapterDir, ModelDir string
 	Steps                int
-	// FirstLoss and FinalLoss are those of the first and last step of this run.
+	// FirstLoss is that of the first step of this run, FinalLoss that of the last step of the training.
 	FirstLoss, FinalLoss float64
 	// Tokens and TrainedTokens count over the whole training, also before a resume.
 	Tokens, TrainedTokens int64

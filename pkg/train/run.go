@@ -151,6 +151,9 @@ func dynamicReason(base *model.Config) string {
 // loop runs the steps that are left.
 func (r *run) loop(ctx context.Context) error {
 	r.saving = newSaving(r.cfg.Training, r.cfg.now)
+	if r.cfg.Resume != "" {
+		r.saving.saved(r.state.Step, r.cfg.Resume)
+	}
 	for r.state.Step < r.state.Total {
 		if err := ctx.Err(); err != nil {
 			return r.stop(ctx)
@@ -182,7 +185,7 @@ func (r *run) stop(ctx context.Context) error {
 			return err
 		}
 	}
-	return &StoppedError{Step: r.state.Step, Dir: r.checkpointDir()}
+	return &StoppedError{Step: r.state.Step, Dir: r.saving.dir}
 }
 
 func (r *run) checkpointDir() string {
@@ -195,7 +198,7 @@ func (r *run) checkpoint(ctx context.Context) error {
 	if err := saveCheckpoint(r.engine, r.state, dir, told); err != nil {
 		return r.locate(err)
 	}
-	r.saving.saved(r.state.Step)
+	r.saving.saved(r.state.Step, dir)
 	r.cfg.Logger.Info("checkpoint written", "step", r.state.Step, "dir", dir)
 	if r.cfg.OnCheckpoint == nil {
 		return nil
@@ -266,7 +269,7 @@ func (r *run) tell(loss, lr, norm float64, tokens int, took time.Duration) {
 	} else {
 		r.after += int64(tokens)
 	}
-	r.result.FinalLoss = loss
+	r.state.Loss = loss
 	r.result.Seconds += took.Seconds()
 	r.speed.add(tokens, took)
 	s := r.state
@@ -313,7 +316,7 @@ func (r *run) finish() (*Result, error) {
 			return nil, err
 		}
 	}
-	res.Steps, res.Tokens, res.TrainedTokens = r.state.Step, r.state.Tokens, r.state.TrainedTokens
+	res.Steps, res.Tokens, res.TrainedTokens, res.FinalLoss = r.state.Step, r.state.Tokens, r.state.TrainedTokens, r.state.Loss
 	if !r.stepped.IsZero() && r.after > 0 {
 		res.TokensPerSecond = float64(r.after) / time.Since(r.stepped).Seconds()
 	}

@@ -13,12 +13,15 @@ type saving struct {
 	after time.Duration
 	now   func() time.Time
 
-	at   int // step of the last checkpoint of this run, -1 before
+	at   int    // step of the last checkpoint, -1 when there is none
+	dir  string // its folder
 	last time.Time
 }
 
 func newSaving(t job.Training, now func() time.Time) saving {
-	return saving{steps: t.SaveSteps, after: time.Duration(t.SaveMinutes * float64(time.Minute)), now: now, at: -1, last: now()}
+	s := saving{steps: t.SaveSteps, after: time.Duration(t.SaveMinutes * float64(time.Minute)), now: now}
+	s.saved(-1, "")
+	return s
 }
 
 // due tells whether a checkpoint is due after a step.
@@ -27,4 +30,4 @@ func (s *saving) due(step int) bool {
 }
 
 // saved keeps the books of a checkpoint.
-func (s *saving) saved(step int) { s.at, s.last = step, s.now() }
+func (s *saving) saved(step int, dir string) { s.at, s.dir, s.last = step, dir, s.now() }

@@ -55,6 +55,7 @@ func (s *Service) Run(ctx context.Context) error {
 	if err := os.MkdirAll(s.cfg.WorkDir, 0o755); err != nil {
 		return fmt.Errorf("tokenizer: %w", err)
 	}
+	stage.Sweep(s.cfg.WorkDir, s.log)
 	runner := stage.Runner{Bus: s.deps.Bus, Stage: job.StageTokenize, Worker: s.deps.Worker, Concurrency: s.cfg.Concurrency, Log: s.log}
 	return runner.Run(ctx, s.tokenize)
 }

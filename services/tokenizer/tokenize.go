@@ -18,12 +18,13 @@ import (
 
 // tokenize is the work of the stage.
 func (s *Service) tokenize(ctx context.Context, a *stage.Attempt) error {
-	dir, err := os.MkdirTemp(s.cfg.WorkDir, a.ID()+"-*")
+	work, err := stage.NewWorkFolder(s.cfg.WorkDir, a.ID())
 	if err != nil {
-		return job.InfrastructureError(job.CodeStore, "make work folder", err)
+		return err
 	}
+	dir := work.Dir
 	defer func() {
-		if err := os.RemoveAll(dir); err != nil {
+		if err := work.Remove(); err != nil {
 			a.Log().Warn("work folder stays", "dir", dir, "error", err)
 		}
 	}()

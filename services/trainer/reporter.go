@@ -27,7 +27,8 @@ type reporter struct {
 const mostWaiting = 10_000
 
 func newReporter(a *stage.Attempt, every int) *reporter {
-	return &reporter{attempt: a, every: every, wake: make(chan struct{}, 1)}
+	// Until the first step the last one is that of the checkpoint from which the training goes on.
+	return &reporter{attempt: a, every: every, latest: a.Job().GetProgress(), wake: make(chan struct{}, 1)}
 }
 
 // step takes a step that is done.
@@ -49,7 +50,7 @@ func (r *reporter) step(step *pb.Step) {
 	}
 }
 
-// progress is the last step that was done, or nil.
+// progress is the last step that was done, in this attempt or before, or nil.
 func (r *reporter) progress() *pb.Step {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -35,6 +35,7 @@ func TestLongRuns(t *testing.T) {
 		run  func(*testing.T, *fleet, []byte)
 	}{
 		{"killed anywhere", killedAnywhere},
+		{"killed after the last step", killedAfterTheLastStep},
 		{"stopped in good order", stoppedInGoodOrder},
 		{"paused, and resumed elsewhere", pausedAndResumed},
 		{"damaged checkpoints", damagedCheckpoints},
@@ -147,6 +148,27 @@ func (f *fleet) killAt(t *testing.T, id string, point killPoint) {
 	w := f.start(t, func(s *workerSpec) { s.Job, s.At = id, point.at })
 	w.waits(t)
 	w.kill()
+}
+
+// killedAfterTheLastStep leaves nothing to train: the numbers of the last step are those of the checkpoint.
+func killedAfterTheLastStep(t *testing.T, f *fleet, want []byte) {
+	id := f.submit(t, "last", func(training *job.Training) { training.SaveSteps = 4 })
+	f.killAt(t, id, killPoint{at: "checkpoint 8 recorded"})
+	if !bytes.Equal(f.finished(t, "last", f.start(t, nil)), want) {
+		t.Error("the adapter has other bytes than that of the training that was not stopped")
+	}
+	found, err := f.registry.Resolve(t.Context(), "last")
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := f.registry.Manifest(t.Context(), found.Version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	step := f.job(t, id).Job.GetProgress()
+	if loss := manifest.GetMetrics()["final_loss"]; loss <= 0 || step.GetStep() != 8 || step.GetLoss() != loss || manifest.GetProgress().GetStep() != 8 {
+		t.Errorf("the final loss is %g, the last step %v", loss, step)
+	}
 }
 
 func stoppedInGoodOrder(t *testing.T, f *fleet, want []byte) {

@@ -60,6 +60,7 @@ func (s *Service) Run(ctx context.Context) error {
 	if err := os.MkdirAll(s.cfg.WorkDir, 0o755); err != nil {
 		return fmt.Errorf("trainer: %w", err)
 	}
+	stage.Sweep(s.cfg.WorkDir, s.log)
 	runner := stage.Runner{Bus: s.deps.Bus, Stage: job.StageTrain, Worker: s.deps.Worker, Log: s.log}
 	return runner.Run(ctx, s.train)
 }

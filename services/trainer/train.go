@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -26,12 +25,13 @@ func (s *Service) train(ctx context.Context, a *stage.Attempt) error {
 	} else if ok {
 		return s.succeed(ctx, a, done, a.Job().GetProgress())
 	}
-	dir, err := os.MkdirTemp(s.cfg.WorkDir, a.ID()+"-*")
+	work, err := stage.NewWorkFolder(s.cfg.WorkDir, a.ID())
 	if err != nil {
-		return job.InfrastructureError(job.CodeStore, "make work folder", err)
+		return err
 	}
+	dir := work.Dir
 	defer func() {
-		if err := os.RemoveAll(dir); err != nil {
+		if err := work.Remove(); err != nil {
 			a.Log().Warn("work folder stays", "dir", dir, "error", err)
 		}
 	}()

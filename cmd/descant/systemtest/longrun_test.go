@@ -47,6 +47,9 @@ func TestBrokenTrainGoesOn(t *testing.T) {
 		if err := p.Wait(t); err == nil {
 			t.Fatalf("the training ended before %s reached it:\n%s", stop.signal, p.Output())
 		}
+		if stop.signal != syscall.SIGKILL && (!strings.Contains(p.Output(), "a checkpoint is saved in "+broken) || strings.Contains(p.Output(), "after step 0 of")) {
+			t.Errorf("after %s it does not tell what is saved:\n%s", stop.signal, p.Output())
+		}
 		if goesOn := strings.Contains(p.Output(), "training goes on after step"); goesOn != (i > 1) {
 			t.Errorf("start %d goes on from a checkpoint: %t\n%s", i+1, goesOn, p.Output())
 		}
