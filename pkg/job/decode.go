@@ -145,6 +145,9 @@ func kindWords(t reflect.Type) string {
 }
 
 func unknownField(name string, names []string) Problem {
+	if reason, ok := refusedOptions[name]; ok {
+		return Problem{Field: name, Reason: reason, Next: "remove it; docs/lora.md lists what is supported"}
+	}
 	p := Problem{Field: shorten(name), Reason: "is not a field of this request"}
 	if near := Nearest(name, names); near != "" {
 		p.Next = fmt.Sprintf("did you mean %q?", near)

@@ -13,9 +13,15 @@ type Training struct {
 	Method        string        `json:"method" yaml:"method" help:"what is trained: lora (an adapter) or full (all weights of the base)"`
 	R             int           `json:"r" yaml:"r" help:"rank of the LoRA matrices"`
 	LoraAlpha     float64       `json:"lora_alpha" yaml:"lora_alpha" help:"LoRA scaling: the adapter's output is multiplied by lora_alpha / r"`
-	TargetModules TargetModules `json:"target_modules" yaml:"target_modules" help:"linear layers that get an adapter: all-linear, or names such as q_proj,v_proj"`
+	TargetModules TargetModules `json:"target_modules" yaml:"target_modules" help:"linear layers that get an adapter: all-linear, names such as q_proj,v_proj, or a regular expression for whole module names"`
 	LoraDropout   float64       `json:"lora_dropout" yaml:"lora_dropout" help:"probability with which an input of the adapter is dropped in training"`
 	UseRSLora     bool          `json:"use_rslora" yaml:"use_rslora" help:"scale by lora_alpha / sqrt(r) instead of lora_alpha / r"`
+
+	RankPattern       Patterns    `json:"rank_pattern" yaml:"rank_pattern" help:"ranks of single modules by a regular expression: down_proj=4,layers.0.self_attn.q_proj=16"`
+	AlphaPattern      Patterns    `json:"alpha_pattern" yaml:"alpha_pattern" help:"lora_alpha of single modules, written as in rank_pattern"`
+	LayersToTransform LayerList   `json:"layers_to_transform" yaml:"layers_to_transform" help:"decoder layers that get an adapter, counted from 0; empty means all"`
+	InitLoraWeights   InitWeights `json:"init_lora_weights" yaml:"init_lora_weights" help:"how A begins: true (PEFT's default) or gaussian; B begins as zero"`
+	InitFrom          string      `json:"init_from" yaml:"init_from" help:"published adapter to go on from: name, name@3, name@alias or name@sha256:<hex>"`
 
 	LearningRate      float64         `json:"learning_rate" yaml:"learning_rate" help:"peak learning rate of AdamW"`
 	LRSchedulerType   string          `json:"lr_scheduler_type" yaml:"lr_scheduler_type" help:"how the learning rate goes: linear, cosine, cosine_with_min_lr, constant (no warmup), constant_with_warmup or warmup_stable_decay"`
@@ -74,6 +80,7 @@ const (
 	maxSteps  = 10_000_000
 	maxBatch  = 4096
 	maxSaved  = 100 // checkpoints of one job
+	smallest  = math.SmallestNonzeroFloat64
 )
 
 // DefaultTraining returns the values that hold for every field a request leaves out.
@@ -83,6 +90,8 @@ func DefaultTraining() Training {
 		R:             8,
 		LoraAlpha:     16,
 		TargetModules: TargetModules{AllLinear},
+
+		InitLoraWeights: InitDefault,
 
 		LearningRate:    2e-4,
 		LRSchedulerType: SchedulerCosine,
@@ -115,17 +124,14 @@ func DefaultTraining() Training {
 func (t Training) Validate() []Problem {
 	var c checker
 	c.oneOf("method", t.Method, MethodLora, MethodFull)
-	c.intRange("r", t.R, 1, maxRank)
-	c.floatRange("lora_alpha", t.LoraAlpha, math.SmallestNonzeroFloat64, 1e6, "above 0 and at most 1000000")
-	c.targets(t.TargetModules)
-	c.floatRange("lora_dropout", t.LoraDropout, 0, 0.95, "between 0 and 0.95")
+	c.lora(t)
 
-	c.floatRange("learning_rate", t.LearningRate, math.SmallestNonzeroFloat64, 10, "above 0 and at most 10")
+	c.floatRange("learning_rate", t.LearningRate, smallest, 10, "above 0 and at most 10")
 	c.schedule(t)
 	c.floatRange("weight_decay", t.WeightDecay, 0, 10, "between 0 and 10")
 	c.floatRange("adam_beta1", t.AdamBeta1, 0, 1-1e-9, "at least 0 and below 1")
 	c.floatRange("adam_beta2", t.AdamBeta2, 0, 1-1e-9, "at least 0 and below 1")
-	c.floatRange("adam_epsilon", t.AdamEpsilon, math.SmallestNonzeroFloat64, 1, "above 0 and at most 1")
+	c.floatRange("adam_epsilon", t.AdamEpsilon, smallest, 1, "above 0 and at most 1")
 	c.floatRange("max_grad_norm", t.MaxGradNorm, 0, 1e9, "0 (off) or above")
 	c.floatRange("loraplus_lr_ratio", t.LoraPlusLRRatio, 0, 1e6, "0 (off) or above, usually 2 to 32")
 	if t.Method == MethodFull && t.LoraPlusLRRatio > 0 {
@@ -185,22 +191,5 @@ func (c *checker) intRange(field string, value, low, high int) {
 func (c *checker) floatRange(field string, value, low, high float64, words string) {
 	if !(value >= low && value <= high) {
 		c.add(field, formatFloat(value), "is out of range", "use a number "+words)
-	}
-}
-
-func (c *checker) targets(modules TargetModules) {
-	if len(modules) == 0 {
-		c.add("target_modules", "", "is empty", `use "all-linear" or a list such as ["q_proj","v_proj"]`)
-	}
-	for _, name := range modules {
-		switch {
-		case name == AllLinear && len(modules) == 1, slices.Contains(linearModules, name):
-		case name == AllLinear:
-			c.add("target_modules", strconv.Quote(name), "stands beside other names", `use "all-linear" alone`)
-		case name == "lm_head" || name == "embed_tokens":
-			c.add("target_modules", strconv.Quote(name), "an adapter on the head or the embedding cannot be served by llama.cpp or vLLM", "use "+orList(linearModules))
-		default:
-			c.add("target_modules", strconv.Quote(shorten(name)), "is not a linear layer", `use "all-linear" or a list of `+orList(linearModules))
-		}
 	}
 }

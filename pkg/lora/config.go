@@ -8,6 +8,8 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+
+	"descant/pkg/job"
 )
 
 // AllLinear is PEFT's word for every linear layer of the decoder layers.
@@ -29,8 +31,11 @@ type Config struct {
 	TargetPattern string
 	// RankPattern and AlphaPattern override R and Alpha for modules by name; the first match wins.
 	RankPattern, AlphaPattern []Pattern
-	// Layers restricts the adapter to these decoder layers; nil means all.
+	// Layers restricts the adapter to these decoder layers; empty means all. As in PEFT it says nothing to modules that
+	// Targets gives by their whole names.
 	Layers []int
+	// Init is how A begins, see [Plan.Init].
+	Init job.InitWeights
 	// BaseName is what base_model_name_or_path says.
 	BaseName string
 
@@ -39,10 +44,7 @@ type Config struct {
 }
 
 // Pattern is one entry of rank_pattern or alpha_pattern.
-type Pattern struct {
-	Key   string
-	Value float64
-}
+type Pattern = job.Pattern
 
 // ParseConfig reads adapter_config.json. Features that change numbers and are not implemented are refused,
 // with the whole list.
@@ -210,6 +212,12 @@ func (c *Config) Text() string {
 	} else {
 		fields["target_modules"] = written(c.Targets)
 	}
+	if c.fields == nil && len(c.Layers) > 0 {
+		fields["layers_to_transform"] = numbers(c.Layers)
+	}
+	if c.fields == nil && c.Init == job.InitGaussian {
+		fields["init_lora_weights"] = string(c.Init)
+	}
 	var b strings.Builder
 	writeObject(&b, fields, "")
 	return b.String()
@@ -240,6 +248,14 @@ func defaults() map[string]any {
 		fields[name] = nil
 	}
 	return fields
+}
+
+func numbers(list []int) []any {
+	out := make([]any, len(list))
+	for i, n := range list {
+		out[i] = json.Number(strconv.Itoa(n))
+	}
+	return out
 }
 
 func patterns(list []Pattern) map[string]any {

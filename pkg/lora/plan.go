@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"descant/pkg/job"
 	"descant/pkg/model"
 )
 
@@ -44,14 +45,11 @@ func NewPlan(cfg *model.Config, c *Config) (*Plan, error) {
 	used := map[string]bool{}
 	count := 0
 	for layer := range cfg.Layers {
-		if c.Layers != nil && !slices.Contains(c.Layers, layer) {
-			continue
-		}
 		offset := 0
 		for _, proj := range cfg.Projections() {
 			name := model.LayerPrefix(layer) + proj.Module
 			target, ok := match.target(name)
-			if !ok {
+			if !ok || c.leavesOut(layer) && target != name && c.TargetPattern == "" {
 				continue
 			}
 			used[target] = true
@@ -78,6 +76,11 @@ func NewPlan(cfg *model.Config, c *Config) (*Plan, error) {
 		}
 	}
 	return p, nil
+}
+
+// leavesOut says whether the adapter is restricted to other layers.
+func (c *Config) leavesOut(layer int) bool {
+	return len(c.Layers) > 0 && !slices.Contains(c.Layers, layer)
 }
 
 func (c *Config) targetText() string {
@@ -114,42 +117,6 @@ func (p *Plan) Parameters() int64 {
 	return n
 }
 
-// Init gives the flat arrays of a new adapter as PEFT initialises it: A uniform within ±1/√in (Kaiming with
-// a = √5), B zero. The numbers depend only on seed and place, not on the order of computation.
-func (p *Plan) Init(seed int64) [][]float32 {
-	flats := make([][]float32, len(p.Layers))
-	for layer, modules := range p.Layers {
-		flat := make([]float32, p.Size(layer))
-		for _, m := range modules {
-			bound := 1 / math.Sqrt(float64(m.In))
-			stream := mix(uint64(seed) ^ hashName(m.Name))
-			for i := range m.Rank * m.In {
-				u := float64(mix(stream+uint64(i))>>11) / (1 << 53)
-				flat[m.A+i] = float32((2*u - 1) * bound)
-			}
-		}
-		flats[layer] = flat
-	}
-	return flats
-}
-
-// mix is the output function of SplitMix64 (Steele, Lea, Flood 2014): a bijection that looks random.
-func mix(x uint64) uint64 {
-	x += 0x9e3779b97f4a7c15
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
-}
-
-// hashName is FNV-1a.
-func hashName(name string) uint64 {
-	h := uint64(0xcbf29ce484222325)
-	for i := range len(name) {
-		h = (h ^ uint64(name[i])) * 0x100000001b3
-	}
-	return h
-}
-
 // matcher decides by name which modules get an adapter, and its rank and alpha.
 type matcher struct {
 	config *Config
@@ -159,6 +126,7 @@ type matcher struct {
 }
 
 type compiled struct {
+	key   string
 	re    *regexp.Regexp
 	value float64
 }
@@ -167,8 +135,8 @@ func newMatcher(c *Config) (*matcher, error) {
 	m := &matcher{config: c}
 	var err error
 	if c.TargetPattern != "" {
-		if m.whole, err = regexp.Compile("^(?:" + c.TargetPattern + ")$"); err != nil {
-			return nil, fmt.Errorf("target_modules: %w", err)
+		if m.whole, err = job.PythonRegexp(c.TargetPattern); err != nil {
+			return nil, fmt.Errorf("target_modules %q: %w", c.TargetPattern, err)
 		}
 	}
 	if m.ranks, err = compilePatterns("rank_pattern", c.RankPattern); err != nil {
@@ -178,15 +146,14 @@ func newMatcher(c *Config) (*matcher, error) {
 	return m, err
 }
 
-// compilePatterns turns PEFT's re.match(r"(.*\.)?(KEY)$", name) into Go's syntax.
 func compilePatterns(field string, list []Pattern) ([]compiled, error) {
 	var out []compiled
 	for _, p := range list {
-		re, err := regexp.Compile(`^(?:.*\.)?(?:` + p.Key + `)$`)
+		re, err := p.Regexp()
 		if err != nil {
 			return nil, fmt.Errorf("%s: key %q: %w", field, p.Key, err)
 		}
-		out = append(out, compiled{re, p.Value})
+		out = append(out, compiled{p.Key, re, p.Value})
 	}
 	return out, nil
 }

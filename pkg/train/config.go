@@ -67,6 +67,9 @@ type Config struct {
 	BaseName string
 	// Training holds the hyper-parameters.
 	Training job.Training
+	// InitFrom is the folder of the adapter that Training.InitFrom names, which training goes on from. Its modules,
+	// ranks and scales must be those that Training asks for; its optimizer is not known any more.
+	InitFrom string
 	// Rows is the tokenised dataset, for example *dataset.Shards.
 	Rows Rows
 	// Dir is the work folder: checkpoints/step-… and adapter/ (or model/) appear in it.
@@ -150,6 +153,9 @@ type Result struct {
 func (c Config) validate() error {
 	if c.Device == nil || c.BaseDir == "" || c.Rows == nil || c.Dir == "" {
 		return errors.New("train: Device, BaseDir, Rows and Dir must be set")
+	}
+	if (c.Training.InitFrom == "") != (c.InitFrom == "") {
+		return fmt.Errorf("train: Training.InitFrom is %q and its folder %q: set both or none", c.Training.InitFrom, c.InitFrom)
 	}
 	if problems := c.Training.Validate(); len(problems) > 0 {
 		return fmt.Errorf("train: %v", problems)

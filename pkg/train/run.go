@@ -80,13 +80,13 @@ func (r *run) prepare() error {
 	if t.Method == job.MethodFull {
 		r.engine, err = newFullEngine(base, r.compiler, optimizer)
 	} else {
-		config := &lora.Config{R: t.R, Alpha: t.LoraAlpha, Dropout: t.LoraDropout, RSLora: t.UseRSLora,
-			Targets: t.TargetModules, BaseName: r.cfg.BaseName}
-		if r.adapter, err = lora.NewPlan(base.Config, config); err != nil {
+		adapter, startErr := r.cfg.adapter(base.Config)
+		if startErr != nil {
 			base.Close()
-			return err
+			return startErr
 		}
-		r.engine, err = newLoraEngine(base, r.compiler, &lora.Adapter{Plan: r.adapter, Flats: r.adapter.Init(t.Seed)}, optimizer)
+		r.adapter = adapter.Plan
+		r.engine, err = newLoraEngine(base, r.compiler, adapter, optimizer)
 	}
 	if err != nil {
 		return err
