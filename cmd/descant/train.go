@@ -23,7 +23,8 @@ const privateDir = ".descant"
 type training struct {
 	app     *app
 	flags   *requestFlags
-	out     string // absolute
+	out     string         // absolute
+	parent  *adapterSource // adapter to go on from, or nil
 	started time.Time
 }
 
@@ -37,7 +38,8 @@ output folder as PEFT writes it. Ctrl-C saves a checkpoint; the same command goe
 		Example: `  descant train --output-dir out/
   descant train --model Qwen/Qwen2.5-0.5B-Instruct --dataset rows.jsonl --max-steps 50 --output-dir out/
   descant train --model_name_or_path builtin:tiny --dataset_path rows.jsonl --output_dir out/ --max_steps 20
-  descant train --model ./my-base --target-modules q_proj,v_proj --r 16 --learning-rate 1e-4 --output-dir out/`,
+  descant train --model ./my-base --target-modules q_proj,v_proj --r 16 --learning-rate 1e-4 --output-dir out/
+  descant train --model builtin:tiny --dataset more.jsonl --init-from out/ --output-dir out2/`,
 	}, "device log hub", func(ctx context.Context, _ []string) error {
 		if err := flags.load(); err != nil {
 			return &exitError{code: exitUsage, err: err}
@@ -62,6 +64,9 @@ func (t *training) run(ctx context.Context) error {
 	ctx, hurry, release := lifecycle.Signals(ctx)
 	defer release()
 	r := &t.flags.request
+	if err := t.findParent(ctx); err != nil {
+		return err
+	}
 	if err := t.flags.check(); err != nil {
 		return err
 	}
@@ -113,6 +118,9 @@ func (t *training) train(ctx context.Context, hurry <-chan struct{}, s *system, 
 		return digest, err
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := t.publishParent(ctx, s.registry); err != nil {
 		return nil, err
 	}
 	request, err := t.flags.JSON()

@@ -58,7 +58,10 @@ type AdapterManifest struct {
 	// When training ended.
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	// The last logged step.
-	Progress      *Step `protobuf:"bytes,16,opt,name=progress,proto3" json:"progress,omitempty"`
+	Progress *Step `protobuf:"bytes,16,opt,name=progress,proto3" json:"progress,omitempty"`
+	// Adapter that the training went on from, name@sha256:<hex>; empty if it
+	// began anew.
+	Parent        string `protobuf:"bytes,19,opt,name=parent,proto3" json:"parent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -203,6 +206,13 @@ func (x *AdapterManifest) GetProgress() *Step {
 		return x.Progress
 	}
 	return nil
+}
+
+func (x *AdapterManifest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
 }
 
 // File is one file of an adapter in the object store.
@@ -448,7 +458,7 @@ var File_descant_v1_registry_proto protoreflect.FileDescriptor
 const file_descant_v1_registry_proto_rawDesc = "" +
 	"\n" +
 	"\x19descant/v1/registry.proto\x12\n" +
-	"descant.v1\x1a\x15descant/v1/step.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaf\x05\n" +
+	"descant.v1\x1a\x15descant/v1/step.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc7\x05\n" +
 	"\x0fAdapterManifest\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12&\n" +
@@ -468,7 +478,8 @@ const file_descant_v1_registry_proto_rawDesc = "" +
 	"\x11parent_checkpoint\x18\x0e \x01(\tR\x10parentCheckpoint\x129\n" +
 	"\n" +
 	"created_at\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12,\n" +
-	"\bprogress\x18\x10 \x01(\v2\x10.descant.v1.StepR\bprogress\x1a:\n" +
+	"\bprogress\x18\x10 \x01(\v2\x10.descant.v1.StepR\bprogress\x12\x16\n" +
+	"\x06parent\x18\x13 \x01(\tR\x06parent\x1a:\n" +
 	"\fMetricsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"F\n" +

@@ -56,6 +56,9 @@ func (g *Gateway) admit(ctx context.Context, data []byte) (rec bus.Record, fresh
 	if len(problems) > 0 {
 		return rec, false, job.UserError(job.CodeBadRequest, "the request cannot be used: "+countProblems(len(problems)), "correct it and send it again", problems...)
 	}
+	if request.InitFrom, err = g.pinParent(ctx, request.InitFrom); err != nil {
+		return rec, false, err
+	}
 	spec, err := g.spec(ctx, request)
 	if err != nil {
 		return rec, false, err

@@ -83,7 +83,7 @@ func (s *Service) manifest(a *stage.Attempt, run prepared, result *train.Result,
 		Name: a.Spec.Name, Base: a.Spec.Model, BaseDigest: run.base.Digest,
 		TokenizerDigest: artifacts.GetFiles()["tokenizer"], TemplateDigest: artifacts.GetFiles()["template"],
 		DatasetDigest: artifacts.GetDatasetDigest(), TokenizedDigest: artifacts.GetTokenizedDigest(),
-		Job: a.ID(), Spec: spec, Trainer: "descant " + s.deps.Version, CreatedAt: bus.Timestamp(time.Now()), Progress: progress,
+		Job: a.ID(), Spec: spec, Parent: a.Spec.Training.InitFrom, Trainer: "descant " + s.deps.Version, CreatedAt: bus.Timestamp(time.Now()), Progress: progress,
 		Metrics: map[string]float64{
 			"steps": float64(result.Steps), "final_loss": result.FinalLoss, "tokens": float64(result.Tokens),
 			"trained_tokens": float64(result.TrainedTokens), "rows": float64(artifacts.GetRows()),

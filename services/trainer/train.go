@@ -51,6 +51,7 @@ type prepared struct {
 	base        registry.Base
 	shards      *dataset.Shards
 	dir         string // work folder
+	parent      string // folder of the adapter to go on from, or ""
 	checkpoints *checkpoints
 	resume      resumed
 }
@@ -80,6 +81,9 @@ func (s *Service) prepare(ctx context.Context, a *stage.Attempt, dir string) (ru
 	}
 	if run.shards, err = dataset.OpenShards(paths); err != nil {
 		return run, job.BugError("open the tokenized rows", err)
+	}
+	if run.parent, err = s.parent(ctx, a, run); err != nil {
+		return run, err
 	}
 	run.checkpoints = s.checkpoints(a)
 	if run.resume, err = run.checkpoints.resume(ctx, dir); err != nil {
@@ -131,7 +135,7 @@ func (s *Service) learn(ctx context.Context, a *stage.Attempt, run prepared) (*t
 		cancel(cause)
 	})
 	result, err := train.Run(training, train.Config{
-		Device: s.deps.Device, BaseDir: run.base.Dir, BaseName: a.Spec.Model, Training: a.Spec.Training,
+		Device: s.deps.Device, BaseDir: run.base.Dir, BaseName: a.Spec.Model, Training: a.Spec.Training, InitFrom: run.parent,
 		Rows: run.shards, Dir: run.dir, Resume: run.resume.dir, SpecDigest: run.checkpoints.digest, Logger: a.Log(),
 		Alive:  a.Sign,
 		Point:  func(ctx context.Context, at string) { s.point(ctx, a.ID(), at) },

@@ -53,6 +53,7 @@ func scenario(t *testing.T, system *systemtest.System) {
 		{"a request becomes an adapter that answers", requestToAnswer},
 		{"the same request is the same job", sameRequest},
 		{"bad requests say what is wrong", badRequests},
+		{"a training goes on from a published adapter", goOnFromAdapter},
 		{"a worker that starts later knows everything", laterWorker},
 		{"the nats CLI is enough", natsCLI},
 		{"cancel, and send again", cancelAndAgain},
@@ -248,6 +249,48 @@ func checkError(t *testing.T, e *pb.Error, want ...string) {
 			t.Errorf("the error lacks %q: %s", part, text)
 		}
 	}
+}
+
+// goOnFromAdapter trains on from my-adapter@1: the new adapter says so, and begins where the other ended.
+func goOnFromAdapter(t *testing.T, s *run) {
+	losses := func(id string) (list []float64) {
+		for _, event := range s.Events(t, id, 0, func(e *pb.Event) bool { return e.GetState() == "succeeded" }) {
+			if event.GetType() == bus.EventStep {
+				list = append(list, event.GetStep().GetLoss())
+			}
+		}
+		return list
+	}
+	found, err := s.Registry.Resolve(t.Context(), "my-adapter@1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := losses(found.Version.GetJob())
+	next := s.Publish(t, s.conn, s.request("my-next", map[string]any{"init_from": "my-adapter"}))
+	after := losses(next.GetJob())
+	// The same rows come in the same order, and the first learning rate is 0.
+	if after[0] >= before[0] {
+		t.Errorf("the first loss is %g, without the adapter it was %g", after[0], before[0])
+	}
+	entry, err := s.Registry.Resolve(t.Context(), "my-next")
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := s.Registry.Manifest(t.Context(), entry.Version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parent := "my-adapter@" + s.adapter
+	spec := manifest.GetSpec().GetFields()["training"].GetStructValue().GetFields()["init_from"].GetStringValue()
+	if manifest.GetParent() != parent || spec != parent {
+		t.Errorf("the manifest names parent %q and init_from %q, want %q", manifest.GetParent(), spec, parent)
+	}
+
+	unknown := s.Publish(t, s.conn, s.request("bad-parent", map[string]any{"init_from": "my-adaptor@1"}))
+	checkError(t, unknown.GetError(), "not_found", `did you mean "my-adapter"?`)
+	other := s.Publish(t, s.conn, s.request("bad-shape", map[string]any{"init_from": "my-adapter@1", "r": 8}))
+	events := s.Events(t, other.GetJob(), 0, func(e *pb.Event) bool { return e.GetState() == "failed" })
+	checkError(t, events[len(events)-1].GetError(), "bad_request", "the adapter of init_from has 4")
 }
 
 func laterWorker(t *testing.T, s *run) {
