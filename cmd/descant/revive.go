@@ -10,8 +10,9 @@ import (
 	"descant/pkg/job"
 )
 
-// revive wakes the jobs at which an earlier process of this name was working when it was killed. Elsewhere they would
-// wait until their worker has been silent for long enough; here the data folder's lock says that it is dead.
+// revive queues the work of every job again that is not in the hands of another process. When the process before this one
+// was killed, or had its servers stop with it, its messages count as delivered until their AckWait is over; here the data
+// folder's lock says that it is dead. A message too many is dropped by the worker that takes it.
 func (s *system) revive(ctx context.Context) error {
 	all, err := s.bus.Jobs(ctx)
 	if err != nil {
@@ -22,33 +23,36 @@ func (s *system) revive(ctx context.Context) error {
 		own = append(own, s.cfg.workerName(kind))
 	}
 	for _, rec := range all {
-		id, stage := rec.Job.GetId(), job.State(rec.Job.GetState()).Stage()
+		stage := job.State(rec.Job.GetState()).Stage()
 		if stage == "" {
 			continue
 		}
-		owner, err := s.bus.LeaseOwner(ctx, bus.JobLease(id))
-		if errors.Is(err, bus.ErrNotFound) || err == nil && !slices.Contains(own, owner) {
-			continue
+		if err := s.reviveJob(ctx, rec, string(stage), own); err != nil {
+			return fmt.Errorf("job %s: %w", rec.Job.GetId(), err)
 		}
-		if err != nil {
-			return err
-		}
-		if err := s.reviveJob(ctx, rec, owner, string(stage)); err != nil {
-			return fmt.Errorf("job %s, left by %s: %w", id, owner, err)
-		}
-		s.log.Info("a job is taken up that was left when its worker was killed", "job", id)
 	}
 	return nil
 }
 
-func (s *system) reviveJob(ctx context.Context, rec bus.Record, owner, stage string) error {
-	lease, err := s.bus.Acquire(ctx, bus.JobLease(rec.Job.GetId()), owner)
-	if err != nil {
+// reviveJob gives up the lease that a worker of one of the own names has left, and queues the work.
+func (s *system) reviveJob(ctx context.Context, rec bus.Record, stage string, own []string) error {
+	key := bus.JobLease(rec.Job.GetId())
+	owner, err := s.bus.LeaseOwner(ctx, key)
+	switch {
+	case errors.Is(err, bus.ErrNotFound):
+	case err != nil:
 		return err
+	case !slices.Contains(own, owner):
+		return nil // a worker beside this process has it
+	default:
+		lease, err := s.bus.Acquire(ctx, key, owner)
+		if err != nil {
+			return err
+		}
+		if err := lease.Release(ctx); err != nil {
+			return err
+		}
 	}
-	if err := lease.Release(ctx); err != nil {
-		return err
-	}
-	// The first message will come again, too; it finds the job in other hands, or done.
+	s.log.Debug("work is queued again", "job", rec.Job.GetId(), "stage", stage)
 	return s.bus.Enqueue(ctx, rec, stage)
 }

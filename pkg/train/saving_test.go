@@ -65,7 +65,7 @@ func TestResumeOnEveryDevice(t *testing.T) {
 				}
 				cfg.Training.Method, cfg.Training.SaveSteps = method, 2
 				if method == job.MethodLora {
-					cfg.Training.LoraDropout = 0.1
+					cfg.Training.LoraDropout, cfg.Training.NEFTuneAlpha, cfg.Training.LoraPlusLRRatio = 0.1, 5, 4
 				}
 				whole, err := Run(context.Background(), cfg)
 				if err != nil {

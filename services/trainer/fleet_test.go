@@ -113,6 +113,7 @@ func (f *fleet) submit(t *testing.T, name string, edit func(*job.Training)) stri
 	request.Model, request.Dataset, request.Name = "base", "rows", name
 	request.MaxSteps, request.GradientAccumulationSteps, request.PerDeviceTrainBatchSize = 8, 2, 2
 	request.MaxLength, request.SaveSteps, request.R, request.LoraDropout, request.LearningRate = 32, 3, 2, 0.1, 0.02
+	request.NEFTuneAlpha, request.LoraPlusLRRatio = 5, 4
 	if edit != nil {
 		edit(&request.Training)
 	}

@@ -100,6 +100,7 @@ func killedAnywhere(t *testing.T, f *fleet, want []byte) {
 	for i := range 12 {
 		name := fmt.Sprintf("killed-%d", i)
 		points[name] = killPoints(random, 2)
+		t.Logf("%s: %v", name, points[name])
 		// A job that was killed before has no checkpoint yet; the next attempt is its second of three.
 		ids[name] = f.submit(t, name, nil)
 		for _, point := range points[name] {
