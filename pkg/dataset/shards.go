@@ -5,22 +5,22 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 
 	"github.com/parquet-go/parquet-go"
 )
 
-// Shards are tokenised rows that were read back into memory: 8 bytes a token.
+// Shards are tokenised rows that can be read in any order. Their tokens are on disk, in memory there are 24 bytes a row.
 type Shards struct {
-	ids      []int32
-	labels   []int32
-	starts   []int64 // of row i in ids and labels; one more than rows
+	tokens   *spool
+	starts   []int64 // of row i, in tokens; one more than rows
 	rows     []int64 // index of row i in the dataset
 	lines    []int64 // line of row i in the dataset's file, or 0
 	metadata map[string]string
 }
 
-// maxShardTokens bounds a shard set to 16 GiB of memory.
+// maxShardTokens bounds a shard set to 16 GiB of disk.
 const maxShardTokens = 2 << 30
 
 // OpenShards reads shards in the order of the paths. It refuses a shard of another layout, a row with
@@ -29,11 +29,18 @@ func OpenShards(paths []string) (*Shards, error) {
 	if len(paths) == 0 {
 		return nil, errors.New("open shards: no path is given")
 	}
-	s := &Shards{starts: []int64{0}}
+	tokens, err := newSpool(filepath.Dir(paths[0]))
+	if err != nil {
+		return nil, err
+	}
+	s := &Shards{tokens: tokens, starts: []int64{0}}
 	for _, path := range paths {
 		if err := s.read(path); err != nil {
 			return nil, fmt.Errorf("open shard %s: %w", path, err)
 		}
+	}
+	if err := tokens.flush(); err != nil {
+		return nil, err
 	}
 	if s.Len() == 0 {
 		return nil, errors.New("open shards: there is no row in them")
@@ -107,7 +114,7 @@ func (s *Shards) rowsOf(in *parquet.GenericReader[shardRow]) error {
 			if len(row.InputIDs) != len(row.Labels) || len(row.InputIDs) == 0 {
 				return fmt.Errorf("row %d has %d ids and %d labels", row.Row, len(row.InputIDs), len(row.Labels))
 			}
-			if len(s.ids)+len(row.InputIDs) > maxShardTokens {
+			if s.tokens.tokens+int64(len(row.InputIDs)) > maxShardTokens {
 				return fmt.Errorf("the shards hold more than %d tokens: use fewer rows", maxShardTokens)
 			}
 			for i, label := range row.Labels {
@@ -115,9 +122,10 @@ func (s *Shards) rowsOf(in *parquet.GenericReader[shardRow]) error {
 					return fmt.Errorf("row %d has the id %d with the label %d at position %d", row.Row, id, label, i)
 				}
 			}
-			s.ids = append(s.ids, row.InputIDs...)
-			s.labels = append(s.labels, row.Labels...)
-			s.starts = append(s.starts, int64(len(s.ids)))
+			if err := s.tokens.add(row.InputIDs, row.Labels); err != nil {
+				return err
+			}
+			s.starts = append(s.starts, s.tokens.tokens)
 			s.rows = append(s.rows, row.Row)
 			s.lines = append(s.lines, row.Line)
 		}
@@ -135,8 +143,7 @@ func (s *Shards) Len() int { return len(s.rows) }
 
 // Row returns the ids and labels of row i (0 ≤ i < Len). They are of equal length and must not be changed.
 func (s *Shards) Row(i int) (ids, labels []int32) {
-	from, to := s.starts[i], s.starts[i+1]
-	return s.ids[from:to:to], s.labels[from:to:to]
+	return s.tokens.row(s.starts[i], int(s.starts[i+1]-s.starts[i]))
 }
 
 // Index is the place of row i among the rows of the dataset that could be read, from 0.
@@ -158,7 +165,7 @@ func (s *Shards) Tokens() (all, trained int64) {
 			}
 		}
 	}
-	return int64(len(s.ids)), trained
+	return s.tokens.tokens, trained
 }
 
 // Lengths are those of all rows.

@@ -223,7 +223,8 @@ func TestTokeniseManyRows(t *testing.T) {
 		calls++
 		t.Logf("%d rows: heap %d MiB", p.Rows, m.HeapAlloc>>20)
 	}}
-	result, err := Tokenise(t.Context(), NewReader(in, "many.jsonl", ReadOptions{}), byteEncoder, t.TempDir(), opts)
+	dir := t.TempDir()
+	result, err := Tokenise(t.Context(), NewReader(in, "many.jsonl", ReadOptions{}), byteEncoder, dir, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,6 +233,30 @@ func TestTokeniseManyRows(t *testing.T) {
 	}
 	if peak > 64<<20 {
 		t.Errorf("the heap grew to %d MiB", peak>>20)
+	}
+	var paths []string
+	for _, name := range result.Shards {
+		paths = append(paths, filepath.Join(dir, name))
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	shards, err := OpenShards(paths)
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 6<<20 || result.Tokens < 1_500_000 {
+		t.Errorf("%d rows with %d tokens take %d KiB of memory", shards.Len(), result.Tokens, grown>>10)
+	}
+	order := shards.Order(1, 0)
+	if i := order[77_777]; shards.Index(i) != i {
+		t.Errorf("row %d is row %d of the file", i, shards.Index(i))
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != len(paths) {
+		t.Errorf("beside the shards there is %v, %v", left, err)
 	}
 }
 

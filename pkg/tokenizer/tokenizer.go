@@ -24,16 +24,15 @@ import (
 
 // Tokenizer is the tokenizer of one model. It is safe for concurrent use.
 type Tokenizer struct {
-	mu sync.RWMutex // held for writing by Close only
-	// full recognises added tokens, plain has none.
-	full, plain *tokenizers.Tokenizer
+	mu    sync.RWMutex          // held for writing by Close only
+	plain *tokenizers.Tokenizer // without added tokens
+	whole wholeTokenizer
 
 	added    *addedTokens
 	bytes    *byteTable // nil where the decoder is not byte-level
 	size     int
 	nul      int32 // id of the byte 0, -1 where there is none
 	special  specialTokens
-	putsBOS  bool // the library puts bos_token before a text
 	digest   string
 	template *chat.Template
 }
@@ -54,8 +53,6 @@ func Load(dir string) (*Tokenizer, error) {
 		t.Close()
 		return nil, fmt.Errorf("load tokenizer of %s: %w", dir, err)
 	}
-	added, err := t.full.EncodeWithOptionsErr("a", true)
-	t.putsBOS = err == nil && len(added.IDs) > 1 && int32(added.IDs[0]) == t.special.bos
 	return t, nil
 }
 
@@ -92,13 +89,8 @@ func fromJSON(data []byte) (*Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	var errFull, errPlain error
-	var wg sync.WaitGroup
-	wg.Go(func() { t.full, errFull = tokenizers.FromBytes(full) })
-	wg.Go(func() { t.plain, errPlain = tokenizers.FromBytes(plain) })
-	wg.Wait()
-	if err := errors.Join(errFull, errPlain); err != nil {
-		t.Close()
+	t.whole.json = full
+	if t.plain, err = tokenizers.FromBytes(plain); err != nil {
 		return nil, err
 	}
 	return t, nil
@@ -127,19 +119,18 @@ func twoForms(data []byte) (full, plain []byte, err error) {
 func (t *Tokenizer) Close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, p := range []**tokenizers.Tokenizer{&t.full, &t.plain} {
-		if *p != nil {
-			// It always returns nil.
-			_ = (*p).Close()
-			*p = nil
-		}
+	t.whole.close()
+	if t.plain != nil {
+		// It always returns nil.
+		_ = t.plain.Close()
+		t.plain = nil
 	}
 }
 
 // Encode returns the ids of text. Added tokens in it are recognised: use it for text that no user
 // wrote. Nothing is put before or behind.
 func (t *Tokenizer) Encode(text string) []int32 {
-	return ids(t.encode(&t.full, text))
+	return ids(t.encode(t.whole.get, text))
 }
 
 // EncodePlain returns the ids of text as a user's text: no added token comes out of it, marked
@@ -159,7 +150,10 @@ func (t *Tokenizer) EncodeDocument(text string) ([]int32, error) {
 		return nil, errors.New("the tokenizer has no eos_token to end a text with")
 	}
 	var out []int32
-	if t.putsBOS {
+	t.mu.RLock()
+	bos := t.whole.putsFirst(t.special.bos)
+	t.mu.RUnlock()
+	if bos {
 		out = append(out, t.special.bos)
 	}
 	return append(append(out, t.EncodePlain(text)...), end), nil
@@ -180,7 +174,7 @@ func ids(pieces []piece) []int32 {
 }
 
 func (t *Tokenizer) encodePlain(text string) []piece {
-	out := t.encode(&t.plain, text)
+	out := t.encode(t.native, text)
 	if !slices.ContainsFunc(out, func(p piece) bool { return t.added.ids[p.id] }) {
 		return out
 	}
@@ -188,7 +182,7 @@ func (t *Tokenizer) encodePlain(text string) []piece {
 	// time they cannot.
 	out = out[:0]
 	for i, r := range text {
-		for _, p := range t.encode(&t.plain, string(r)) {
+		for _, p := range t.encode(t.native, string(r)) {
 			if !t.added.ids[p.id] {
 				out = append(out, piece{p.id, i + p.start, i + p.end})
 			}
@@ -197,17 +191,23 @@ func (t *Tokenizer) encodePlain(text string) []piece {
 	return out
 }
 
+func (t *Tokenizer) native() *tokenizers.Tokenizer { return t.plain }
+
 // encode encodes text, which the library takes as a C string: bytes of value 0 are encoded here.
-func (t *Tokenizer) encode(which **tokenizers.Tokenizer, text string) []piece {
+func (t *Tokenizer) encode(which func() *tokenizers.Tokenizer, text string) []piece {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
+	native := which()
+	if native == nil {
+		return nil
+	}
 	text = strings.ToValidUTF8(text, "\uFFFD")
 	var out []piece
 	for at := 0; ; {
 		part, _, more := strings.Cut(text[at:], "\x00")
 		if part != "" {
 			// An error here is a closed tokenizer or no memory; there is nothing to return.
-			enc, err := (*which).EncodeWithOptionsErr(part, false, tokenizers.WithReturnOffsets())
+			enc, err := native.EncodeWithOptionsErr(part, false, tokenizers.WithReturnOffsets())
 			if err != nil {
 				return nil
 			}
@@ -252,10 +252,11 @@ func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 	}
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	if t.full == nil || len(known) == 0 {
+	native := t.whole.get()
+	if native == nil || len(known) == 0 {
 		return ""
 	}
-	text, err := t.full.DecodeErr(known, skipSpecial)
+	text, err := native.DecodeErr(known, skipSpecial)
 	if err != nil {
 		return ""
 	}

@@ -25,7 +25,7 @@ func checkRoundTrip(t testing.TB, tok *Tokenizer, text string, ids []int32) {
 		raw[i] = uint32(id)
 	}
 	if !strings.Contains(text, "\x00") {
-		if got, err := tok.full.DecodeErr(raw, false); err != nil || got != want {
+		if got, err := tok.whole.get().DecodeErr(raw, false); err != nil || got != want {
 			t.Errorf("the library decodes %q, %v, want %q", got, err, want)
 		}
 	}

@@ -1,0 +1,154 @@
+// Command rowsbench measures how many rows a second become tokenized shards, and how much memory that takes.
+//
+//	go run ./scripts/rowsbench -model MODEL [-rows 1000000] [-file rows.jsonl] [-profile cpu.out]
+//
+// It writes the rows (instructions of many lengths, made from a seed, no two alike) into the file unless that is there,
+// tokenizes them as the tokenizer service does, opens the shards and goes through them in training order, and prints one
+// line of JSON. hf.py beside it does the same with Hugging Face's tokenizers from Python.
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime/pprof"
+	"strings"
+	"time"
+
+	"descant/pkg/dataset"
+	"descant/pkg/device"
+	"descant/pkg/job"
+	"descant/services/tokenizer"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "rowsbench:", err)
+		os.Exit(1)
+	}
+}
+
+// result is the line that is printed.
+type result struct {
+	Rows          int64   `json:"rows"`
+	Tokens        int64   `json:"tokens"`
+	Seconds       float64 `json:"seconds"`
+	RowsPerSecond float64 `json:"rows_per_second"`
+	LoadedRSS     int64   `json:"loaded_rss_bytes"` // peak until the base's tokenizer is loaded
+	PeakRSS       int64   `json:"peak_rss_bytes"`
+	OrderSeconds  float64 `json:"order_seconds"` // opening the shards and reading all rows in training order
+	OrderPeakRSS  int64   `json:"order_peak_rss_bytes"`
+	Shards        int     `json:"shards"`
+}
+
+func run() error {
+	model := flag.String("model", "", "folder of the base")
+	rows := flag.Int("rows", 1_000_000, "rows to make")
+	file := flag.String("file", "rows.jsonl", "file of the rows")
+	profile := flag.String("profile", "", "file for a CPU profile")
+	flag.Parse()
+	if *model == "" {
+		return errors.New("name a folder with -model")
+	}
+	if _, err := os.Stat(*file); err != nil {
+		if err := write(*file, *rows); err != nil {
+			return err
+		}
+	}
+	if *profile != "" {
+		out, err := os.Create(*profile)
+		if err != nil {
+			return err
+		}
+		if err := pprof.StartCPUProfile(out); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
+	r, err := measure(*model, *file)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(r)
+}
+
+func measure(model, file string) (*result, error) {
+	enc, err := tokenizer.OpenEncoder(model, model)
+	if err != nil {
+		return nil, err
+	}
+	defer enc.Close()
+	loaded := device.MemoryFacts().PeakRSS
+	dir, err := os.MkdirTemp("", "rowsbench-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
+	training := job.DefaultTraining()
+	started := time.Now()
+	made, err := enc.Tokenise(context.Background(), []tokenizer.Part{{Path: file, Name: file, Weight: 1}}, training, dir, tokenizer.TokeniseOptions(training))
+	if err != nil {
+		return nil, err
+	}
+	part := made[0]
+	r := &result{LoadedRSS: loaded, Rows: part.Rows, Tokens: part.Tokens, Seconds: time.Since(started).Seconds(), PeakRSS: device.MemoryFacts().PeakRSS, Shards: len(part.Shards)}
+	r.RowsPerSecond = float64(r.Rows) / r.Seconds
+	started = time.Now()
+	var paths []string
+	for _, name := range part.Shards {
+		paths = append(paths, filepath.Join(dir, name))
+	}
+	shards, err := dataset.OpenShards(paths)
+	if err != nil {
+		return nil, err
+	}
+	var tokens int64
+	for _, i := range shards.Order(training.Seed, 0) {
+		ids, _ := shards.Row(i)
+		tokens += int64(len(ids))
+	}
+	if tokens != r.Tokens {
+		return nil, fmt.Errorf("the shards hold %d tokens, %d were made", tokens, r.Tokens)
+	}
+	r.OrderSeconds, r.OrderPeakRSS = time.Since(started).Seconds(), device.MemoryFacts().PeakRSS
+	return r, nil
+}
+
+// write makes rows of 20 to 200 words or characters, half of them Chinese, from the sentences of the built-in sample.
+func write(file string, rows int) error {
+	var pieces []string
+	for _, row := range dataset.Sample() {
+		for _, m := range row.Messages {
+			pieces = append(pieces, strings.FieldsFunc(m.Content, func(r rune) bool { return strings.ContainsRune("\n。.!?！？", r) })...)
+		}
+	}
+	out, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriterSize(out, 1<<20)
+	random := rand.New(rand.NewPCG(42, 1))
+	text := func(n int) string {
+		var b strings.Builder
+		for range n {
+			b.WriteString(pieces[random.IntN(len(pieces))] + ". ")
+		}
+		return strings.TrimSpace(b.String())
+	}
+	for i := range rows {
+		line, err := json.Marshal(map[string]string{"instruction": fmt.Sprintf("%d: %s", i, text(1+random.IntN(2))), "input": "", "output": text(1 + random.IntN(8))})
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(append(line, '\n')); err != nil {
+			return err
+		}
+	}
+	return errors.Join(w.Flush(), out.Close())
+}
