@@ -5,40 +5,38 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"descant/pkg/dataset"
+	"descant/pkg/bus"
 	"descant/pkg/device"
 	"descant/pkg/job"
 	"descant/pkg/lifecycle"
+	"descant/pkg/pb"
+	"descant/pkg/registry"
 	"descant/pkg/train"
-	"descant/services/tokenizer"
+	"descant/services/trainer"
 )
 
-// What `descant train` takes beside the training itself, measured with the tiny base: the servers in its process, and
-// starting, uploading, checking and publishing.
-const (
-	servicesMemory = 120 << 20 // bytes
-	servicesTime   = 2.0       // seconds
-)
+// publishTime is what `descant train` takes to check, publish and clean up, in seconds; measured with the tiny base.
+const publishTime = 1.0
 
 // estimation is what `descant estimate` reports.
 type estimation struct {
-	Base    string `json:"base"`
-	Dataset string `json:"dataset"`
-	Rows    int64  `json:"rows"`
-	Device  string `json:"device"`
-	// TokeniseSeconds is what the rows took here, and will take again; Seconds and PeakBytes are those of the whole command.
-	TokeniseSeconds float64         `json:"tokenise_seconds"`
-	Seconds         float64         `json:"seconds"`
-	PeakBytes       int64           `json:"peak_bytes"`
-	Available       int64           `json:"available_bytes"` // memory of this machine that is free now; 0 if unknown
-	Fits            bool            `json:"fits"`
-	Advice          []advice        `json:"advice"`
-	Training        *train.Estimate `json:"training"`
+	Base     string   `json:"base"`
+	Dataset  string   `json:"dataset"`
+	Rows     uint32   `json:"rows"`
+	Device   string   `json:"device"`
+	Warnings []string `json:"warnings,omitempty"` // of the rows
+	// RowSeconds is what starting and tokenizing took here, and will take again; Seconds is that of the whole command.
+	RowSeconds float64         `json:"row_seconds"`
+	Seconds    float64         `json:"seconds"`
+	PeakBytes  int64           `json:"peak_bytes"`
+	Available  int64           `json:"available_bytes"` // memory of this machine that is free now; 0 if unknown
+	Fits       bool            `json:"fits"`
+	Advice     []advice        `json:"advice"`
+	Training   *train.Estimate `json:"training"`
 }
 
 // advice is a change of the settings with the memory that it would leave.
@@ -60,8 +58,6 @@ the base are not loaded.`,
 		if err := flags.load(); err != nil {
 			return &exitError{code: exitUsage, err: err}
 		}
-		ctx, _, release := lifecycle.Signals(ctx)
-		defer release()
 		err := a.estimate(ctx, flags)
 		if errors.Is(err, lifecycle.ErrStopping) || errors.Is(err, context.Canceled) {
 			return interrupted("stopped")
@@ -75,80 +71,77 @@ the base are not loaded.`,
 	return cmd
 }
 
+// estimate begins a training in a temporary folder, and takes the trainer's place.
 func (a *app) estimate(ctx context.Context, flags *requestFlags) error {
-	if err := flags.check(); err != nil {
-		return err
-	}
-	request := flags.request
 	work, err := os.MkdirTemp("", "descant-estimate-*")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(work) }() // a private folder in the system's own temporary one
-	e := &estimation{Dataset: firstOf(request.Dataset, request.Datasets.String()), Advice: []advice{}}
-	var dir string
-	if name, snapshot, err := a.base(ctx, request.Model); err != nil {
-		return err
-	} else {
-		e.Base, dir = name, snapshot.Dir
+	flags.request.ReportTo = job.ReportToNone // there is nothing to report
+	e := &estimation{Advice: []advice{}}
+	t := &training{app: a, flags: flags, out: work, started: time.Now()}
+	t.instead = func(ctx context.Context, s *system, id string) error {
+		return e.measure(ctx, s, id, work, t.started)
 	}
-	begin := time.Now()
-	shards, err := a.tokenise(ctx, dir, request, work)
-	if err != nil {
-		return err
-	}
-	e.Rows, e.TokeniseSeconds = int64(shards.Len()), time.Since(begin).Seconds()
-	d, err := device.Open(a.cfg.Device)
-	if err != nil {
+	asJSON := a.json
+	a.json = false // only the result is JSON, not what happens on the way
+	err = t.run(ctx)
+	a.json = asJSON
+	if !errors.Is(err, errInstead) {
 		return err
 	}
-	defer d.Close()
-	e.Device, e.Available = d.Name(), device.MemoryFacts().Available
-	log, err := a.logger(true)
-	if err != nil {
-		return err
-	}
-	e.Training, err = train.EstimateRun(ctx, train.Config{Device: d, BaseDir: dir, BaseName: e.Base, Training: request.Training,
-		Rows: shards, Dir: work, Logger: log})
-	if err != nil {
-		return err
-	}
-	e.finish(request.Training)
+	e.finish(flags.request.Training)
 	return a.print(e, func() { a.showEstimate(e) })
 }
 
-// tokenise makes shards of the rows as the tokenizer service does.
-func (a *app) tokenise(ctx context.Context, base string, request job.Request, work string) (*dataset.Shards, error) {
-	text, err := a.openEncoder(ctx, base)
+// measure waits for the rows and has the training estimated.
+func (e *estimation) measure(ctx context.Context, s *system, id, work string, started time.Time) error {
+	j, err := tokenized(ctx, s, id)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer text.Close()
-	parts, err := a.parts(ctx, request, work)
+	spec, err := job.ParseSpec(j.GetSpec())
 	if err != nil {
-		return nil, err
+		return err
 	}
-	dir := filepath.Join(work, "shards")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return nil, err
+	e.Base, e.Dataset, e.Rows, e.Warnings = spec.Model, spec.Dataset, j.GetArtifacts().GetRows(), j.GetWarnings()
+	e.RowSeconds = time.Since(started).Seconds()
+	e.Available = device.MemoryFacts().Available
+	if err := s.openDevice(); err != nil {
+		return err
 	}
-	made, err := text.Tokenise(ctx, parts, request.Training, dir, tokenizer.TokeniseOptions(request.Training))
-	if err != nil {
-		return nil, err
-	}
-	var paths []string
-	for _, part := range made {
-		for _, name := range part.Shards {
-			paths = append(paths, filepath.Join(dir, name))
+	e.Device = s.device.Name()
+	e.Training, err = trainer.Estimate(ctx, trainer.Deps{Objects: s.objects, Bases: registry.HubBases{Options: s.hub}, Device: s.device, Log: s.log}, j, work)
+	return err
+}
+
+// tokenized waits until a job's rows are ready for a trainer.
+func tokenized(ctx context.Context, s *system, id string) (*pb.Job, error) {
+	for event, err := range s.bus.Follow(ctx, id, bus.FollowOptions{}) {
+		if err != nil {
+			return nil, err
 		}
+		state := job.State(event.GetState())
+		if event.GetType() != bus.EventState || state != job.StateQueued && !state.Final() {
+			continue
+		}
+		rec, err := s.bus.Job(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if state.Final() {
+			return nil, outcome(rec.Job)
+		}
+		return rec.Job, nil
 	}
-	return dataset.OpenShards(paths)
+	return nil, context.Cause(ctx)
 }
 
 // finish adds what the command takes beside the training, and what would take less memory.
 func (e *estimation) finish(t job.Training) {
-	e.Seconds = e.Training.Time.Total + e.TokeniseSeconds + servicesTime
-	e.PeakBytes = e.Training.Memory.Peak + servicesMemory
+	e.Seconds = e.RowSeconds + e.Training.Time.Total + publishTime
+	e.PeakBytes = e.Training.Memory.Peak
 	e.Fits = e.Available == 0 || e.PeakBytes <= e.Available
 	m := e.Training.Memory
 	suggest := func(less int64, format string, args ...any) {
@@ -169,6 +162,9 @@ func (e *estimation) finish(t job.Training) {
 // showEstimate prints the numbers with their parts.
 func (a *app) showEstimate(e *estimation) {
 	t, m := e.Training.Time, e.Training.Memory
+	for _, warning := range e.Warnings {
+		fmt.Fprintln(a.err, "warning:", warning)
+	}
 	fmt.Fprintf(a.out, "%s, %s parameters in %d layers, %s trained\n", e.Base, count(e.Training.Parameters), e.Training.Layers, count(e.Training.TrainedParameters))
 	fmt.Fprintf(a.out, "%s: %d rows; %d steps of %d micro-batches, %s tokens (%s with padding)\n", e.Dataset, e.Rows, e.Training.Steps,
 		e.Training.MicroBatches, count(e.Training.Tokens), count(e.Training.Padded))
@@ -177,7 +173,7 @@ func (a *app) showEstimate(e *estimation) {
 		name  string
 		bytes int64
 	}{{"weights of the base", m.Weights}, {"saved activations", m.Saved}, {"parameters, gradient, moments", m.Optimizer}, {"head chunk", m.Head},
-		{"writing checkpoint and result", m.Saving}, {"program and working space", m.Rest}, {"servers", servicesMemory}} {
+		{"writing checkpoint and result", m.Saving}, {"program and working space", m.Rest}} {
 		if part.bytes > 0 {
 			fmt.Fprintf(a.out, "  %-30s %s\n", part.name, bytesText(part.bytes))
 		}
@@ -186,8 +182,8 @@ func (a *app) showEstimate(e *estimation) {
 	for _, part := range []struct {
 		name    string
 		seconds float64
-	}{{"start and publish", servicesTime}, {"tokenize the rows", e.TokeniseSeconds}, {"load the base", t.Load}, {"compile", t.Compile},
-		{"layers", t.Layers}, {"head and loss", t.Head}, {"optimizer", t.Update}, {"check the result", t.Check}} {
+	}{{"start, tokenize the rows", e.RowSeconds}, {"load the base", t.Load}, {"compile", t.Compile},
+		{"layers", t.Layers}, {"head and loss", t.Head}, {"optimizer", t.Update}, {"check and publish the result", t.Check + publishTime}} {
 		fmt.Fprintf(a.out, "  %-30s %.1fs\n", part.name, part.seconds)
 	}
 	fmt.Fprintln(a.out)

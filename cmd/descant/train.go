@@ -26,7 +26,12 @@ type training struct {
 	out     string         // absolute
 	parent  *adapterSource // adapter to go on from, or nil
 	started time.Time
+	// instead, where it is set, gets the job in place of a trainer; when it is done the command ends with errInstead.
+	instead func(ctx context.Context, s *system, id string) error
 }
+
+// errInstead says that a training was not run because something else was done with it.
+var errInstead = errors.New("the job was not trained")
 
 func (a *app) trainCommand() *cobra.Command {
 	var outputDir string
@@ -109,7 +114,11 @@ func (t *training) run(ctx context.Context) error {
 
 // train runs the services until the job has ended, and returns its record.
 func (t *training) train(ctx context.Context, hurry <-chan struct{}, s *system, rows *sources) (*pb.Job, error) {
-	services, err := s.services(kindGateway, kindTokenizer, kindTrainer)
+	kinds := []string{kindGateway, kindTokenizer}
+	if t.instead == nil {
+		kinds = append(kinds, kindTrainer)
+	}
+	services, err := s.services(kinds...)
 	if err != nil {
 		return nil, err
 	}
@@ -139,12 +148,18 @@ func (t *training) train(ctx context.Context, hurry <-chan struct{}, s *system, 
 	}
 	var id string
 	var done *pb.Job
+	var replaced bool
 	services = append(services, lifecycle.Service{Name: "command", Run: func(ctx context.Context) error {
 		view, err := submit(ctx, s.bus, request, 30*time.Second)
 		if err != nil {
 			return err
 		}
 		id = view.GetId()
+		if t.instead != nil {
+			err := t.instead(ctx, s, id)
+			replaced = err == nil
+			return err
+		}
 		if at := view.GetProgress().GetStep(); at > 0 {
 			show.note(fmt.Sprintf("going on after step %d of %d", at, view.GetProgress().GetTotal()))
 		}
@@ -152,7 +167,7 @@ func (t *training) train(ctx context.Context, hurry <-chan struct{}, s *system, 
 		return err
 	}}, lifecycle.Service{Name: "signal", Run: func(ctx context.Context) error {
 		<-ctx.Done()
-		if done == nil && errors.Is(context.Cause(ctx), lifecycle.ErrStopping) && id != "" {
+		if done == nil && t.instead == nil && errors.Is(context.Cause(ctx), lifecycle.ErrStopping) && id != "" {
 			show.note("stopping: saving a checkpoint (Ctrl-C again leaves at once)")
 		}
 		return nil
@@ -160,6 +175,8 @@ func (t *training) train(ctx context.Context, hurry <-chan struct{}, s *system, 
 	err = s.serve(ctx, hurry, services)
 	show.end()
 	switch {
+	case replaced:
+		return nil, errInstead
 	case done != nil:
 		return done, outcome(done)
 	case err != nil:
