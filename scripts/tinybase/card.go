@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"text/template"
 
+	"descant/pkg/job"
 	"descant/pkg/safetensors"
 	"descant/scripts/tinybase/world"
 )
@@ -31,10 +32,16 @@ type cardScore struct{ Name, Score string }
 type cardMistake struct{ Question, Said, Right string }
 
 type cardRecipe struct {
-	Rows, MaxLength, Batch, Steps, Warmup                      int
+	Rows, MaxLength, Batch                                     int
+	Phases                                                     []cardPhase
 	Hidden, Layers, Heads, KVHeads, Intermediate, MaxPositions int
-	Rate, Beta1, Beta2                                         float64
+	Beta1, Beta2                                               float64
 	Took                                                       string
+}
+
+type cardPhase struct {
+	Steps, Warmup int
+	Rate, Decay   float64
 }
 
 // writeCard examines the model and writes what came out into its README.md.
@@ -43,15 +50,18 @@ func writeCard(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	t := training(recipe.steps)
 	s := recipe.shape
 	c := card{
 		Vocabulary: vocabularySize, Asked: result.total.asked, PassMark: 100 * passMark, Examples: examples(),
 		Recipe: cardRecipe{
-			Rows: recipe.rows, MaxLength: recipe.maxLength, Batch: recipe.batch, Steps: recipe.steps, Warmup: recipe.warmup,
-			Hidden: s.hidden, Layers: s.layers, Heads: s.heads, KVHeads: s.kvHeads, Intermediate: s.intermediate, MaxPositions: s.maxPositions,
-			Rate: t.LearningRate, Beta1: t.AdamBeta1, Beta2: t.AdamBeta2, Took: recipe.took,
+			MaxLength: recipe.maxLength, Batch: recipe.batch, Hidden: s.hidden, Layers: s.layers, Heads: s.heads, KVHeads: s.kvHeads,
+			Intermediate: s.intermediate, MaxPositions: s.maxPositions,
+			Beta1: job.DefaultTraining().AdamBeta1, Beta2: recipe.beta2, Took: recipe.took,
 		},
+	}
+	for _, p := range recipe.phases {
+		c.Recipe.Rows += p.rows
+		c.Recipe.Phases = append(c.Recipe.Phases, cardPhase{Steps: p.steps, Warmup: p.warmup, Rate: p.rate, Decay: p.decay})
 	}
 	if c.Parameters, err = countParameters(o.out); err != nil {
 		return err
@@ -82,7 +92,7 @@ func examples() []world.Row {
 	var out []world.Row
 	for _, category := range world.Examined {
 		for _, language := range []string{"en", "zh"} {
-			for row := g.Train(); ; row = g.Train() {
+			for row := g.Train(world.Balanced); ; row = g.Train(world.Balanced) {
 				if row.Category == category && row.Language == language {
 					out = append(out, row)
 					break

@@ -13,8 +13,9 @@ import (
 	"descant/pkg/safetensors"
 )
 
-// initialise writes config.json and the first weights: normal with deviation 0.02 (the matrices that write
-// into the residual stream divided by the root of twice the layers, as in GPT-2), ones for norms, zero biases.
+// initialise writes config.json and the first weights: a normal distribution with deviation 0.05 for the
+// embedding and 1/√inputs for matrices, so that attention is not flat at the start (those that write into the
+// residual stream divided by the root of twice the layers, as in GPT-2), ones for norms, zeros for biases.
 func initialise(_ context.Context, o options) error {
 	s := recipe.shape
 	config := map[string]any{
@@ -68,8 +69,9 @@ func firstWeights(s shape) []safetensors.Tensor {
 	one := func() float64 { return 1 }
 	zero := func() float64 { return 0 }
 	kv := s.hidden / s.heads * s.kvHeads
-	inner, outer := normal(0.02), normal(0.02/math.Sqrt(2*float64(s.layers)))
-	add("model.embed_tokens.weight", inner, vocabularySize, s.hidden)
+	inner := normal(1 / math.Sqrt(float64(s.hidden)))
+	outer := func(inputs int) func() float64 { return normal(1 / math.Sqrt(2*float64(s.layers*inputs))) }
+	add("model.embed_tokens.weight", normal(0.05), vocabularySize, s.hidden)
 	for i := range s.layers {
 		p := fmt.Sprintf("model.layers.%d.", i)
 		add(p+"input_layernorm.weight", one, s.hidden)
@@ -79,11 +81,11 @@ func firstWeights(s shape) []safetensors.Tensor {
 		add(p+"self_attn.k_proj.bias", zero, kv)
 		add(p+"self_attn.v_proj.weight", inner, kv, s.hidden)
 		add(p+"self_attn.v_proj.bias", zero, kv)
-		add(p+"self_attn.o_proj.weight", outer, s.hidden, s.hidden)
+		add(p+"self_attn.o_proj.weight", outer(s.hidden), s.hidden, s.hidden)
 		add(p+"post_attention_layernorm.weight", one, s.hidden)
 		add(p+"mlp.gate_proj.weight", inner, s.intermediate, s.hidden)
 		add(p+"mlp.up_proj.weight", inner, s.intermediate, s.hidden)
-		add(p+"mlp.down_proj.weight", outer, s.hidden, s.intermediate)
+		add(p+"mlp.down_proj.weight", outer(s.intermediate), s.hidden, s.intermediate)
 	}
 	add("model.norm.weight", one, s.hidden)
 	return out

@@ -27,7 +27,7 @@ const usage = `tinybase makes the tiny base model from nothing.
   tinybase world      [--rows N] [--held-out]   print rows of the little world as JSON lines
   tinybase tokenizer  [--out DIR]               learn the tokenizer and write its files
   tinybase init       [--out DIR]               write config.json and seeded first weights
-  tinybase train      [--out DIR] [--work DIR]  train with descant's full-parameter mode
+  tinybase train      [--out DIR] [--phase N]   train with descant's full-parameter mode
   tinybase eval       [--out DIR] [--each N]    ask the held-out questions, print the scores
   tinybase card       [--out DIR] [--each N]    ask them and write the model card
   tinybase all        [--out DIR] [--work DIR]  all of it, and the model card
@@ -40,7 +40,7 @@ type options struct {
 	rows      int
 	each      int
 	heldOut   bool
-	steps     int
+	phase     int
 	mistakes  int
 	device    string
 }
@@ -63,7 +63,7 @@ func run(ctx context.Context, args []string) error {
 	flags.BoolVar(&o.heldOut, "held-out", false, "world: print the held-out questions instead")
 	flags.IntVar(&o.each, "each", 50, "eval: held-out questions for each category and language")
 	flags.IntVar(&o.mistakes, "mistakes", 10, "eval: wrong answers to print")
-	flags.IntVar(&o.steps, "steps", recipe.steps, "train: number of optimizer steps")
+	flags.IntVar(&o.phase, "phase", 0, "train: only this phase, from the weights that are there (default: all)")
 	flags.StringVar(&o.device, "device", "auto", "train, eval: backend (auto, xla, go)")
 	flags.Usage = func() {
 		fmt.Fprintln(os.Stderr, usage)

@@ -1,5 +1,7 @@
 package main
 
+import "descant/scripts/tinybase/world"
+
 // shape is the architecture of the tiny base.
 type shape struct {
 	hidden, layers, heads, kvHeads, intermediate int
@@ -7,21 +9,32 @@ type shape struct {
 	ropeTheta, epsilon                           float64
 }
 
-// recipe is everything that decides the result beside the seeds.
+// phase is one training run. The second goes on from the weights of the first with other rows, at a lower rate.
+type phase struct {
+	seed          uint64 // of the rows
+	shares        world.Shares
+	rows          int
+	steps, warmup int
+	rate          float64 // peak learning rate, cosine to zero
+	decay         float64 // weight decay
+}
+
+// recipe is everything that decides the result beside the other seeds.
 var recipe = struct {
 	shape     shape
-	rows      int // training rows
 	maxLength int // in tokens; longer rows are left out
 	// batch rows make a step, microBatch of them a rectangle of similar lengths.
 	batch, microBatch int
-	steps, warmup     int
-	rate              float64 // peak learning rate, cosine to zero
 	beta2             float64 // AdamW; below the default since the run is short
-	took              string  // for the card: how long the run took that made the committed weights
+	phases            []phase
+	took              string // for the card: how long the runs took that made the committed weights
 }{
-	shape: shape{hidden: 192, layers: 4, heads: 6, kvHeads: 2, intermediate: 512, maxPositions: 1024, ropeTheta: 10000, epsilon: 1e-6},
-	rows:  125_000, maxLength: 96,
-	batch: 48, microBatch: 16,
-	steps: 2600, warmup: 130,
-	rate: 3e-3, beta2: 0.98,
+	shape:     shape{hidden: 192, layers: 4, heads: 6, kvHeads: 2, intermediate: 512, maxPositions: 1024, ropeTheta: 10000, epsilon: 1e-6},
+	maxLength: 96,
+	batch:     32, microBatch: 16,
+	beta2: 0.98,
+	phases: []phase{
+		{seed: trainSeed, shares: world.Balanced, rows: 180_000, steps: 5500, warmup: 200, rate: 3e-3},
+		{seed: trainSeed + 100, shares: world.Hard, rows: 160_000, steps: 4800, warmup: 150, rate: 2.5e-3, decay: 0.1},
+	},
 }

@@ -30,7 +30,7 @@ func printWorld(_ context.Context, o options) error {
 	}
 	g := world.New(trainSeed)
 	for range o.rows {
-		if err := encoder.Encode(g.Train()); err != nil {
+		if err := encoder.Encode(g.Train(world.Balanced)); err != nil {
 			return fmt.Errorf("print a row: %w", err)
 		}
 	}
@@ -43,7 +43,7 @@ func makeTokenizer(_ context.Context, o options) error {
 	trainer.AddCharacters(bpe.Characters)
 	g := world.New(trainSeed)
 	for range tokenizerRows {
-		row := g.Train()
+		row := g.Train(world.Balanced)
 		trainer.Add("user\n" + row.Question + "\n")
 		trainer.Add("assistant\n" + row.Answer + "\n")
 		trainer.Add("system\n")

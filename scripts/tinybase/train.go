@@ -17,19 +17,23 @@ import (
 	"descant/scripts/tinybase/world"
 )
 
-// training is the recipe as hyper-parameters of descant's full-parameter mode.
-func training(steps int) job.Training {
+// training is a phase of the recipe as hyper-parameters of descant's full-parameter mode.
+func (p phase) training() job.Training {
 	t := job.DefaultTraining()
 	t.Method = job.MethodFull
-	t.LearningRate, t.AdamBeta2, t.WarmupSteps = recipe.rate, recipe.beta2, recipe.warmup
-	t.MaxSteps, t.PerDeviceTrainBatchSize, t.GradientAccumulationSteps = steps, recipe.microBatch, recipe.batch/recipe.microBatch
-	t.MaxLength, t.LossOn, t.Seed = recipe.maxLength, job.LossOnCompletion, trainSeed
+	t.LearningRate, t.AdamBeta2, t.WeightDecay, t.WarmupSteps = p.rate, recipe.beta2, p.decay, p.warmup
+	t.MaxSteps, t.PerDeviceTrainBatchSize, t.GradientAccumulationSteps = p.steps, recipe.microBatch, recipe.batch/recipe.microBatch
+	t.MaxLength, t.LossOn, t.Seed = recipe.maxLength, job.LossOnCompletion, int64(p.seed)
 	t.LoggingSteps, t.SaveSteps, t.DType = 100, 650, job.DTypeF32
 	return t
 }
 
-// trainBase trains the first weights in o.out and puts the result in their place.
+// trainBase runs the phases one after the other (or the one that is asked for) on the weights in o.out and puts
+// the result in their place.
 func trainBase(ctx context.Context, o options) error {
+	if o.phase < 0 || o.phase > len(recipe.phases) {
+		return fmt.Errorf("there is no phase %d; choose 1 to %d, or 0 for all", o.phase, len(recipe.phases))
+	}
 	if o.work == "" {
 		dir, err := os.MkdirTemp("", "tinybase-")
 		if err != nil {
@@ -38,21 +42,34 @@ func trainBase(ctx context.Context, o options) error {
 		defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
 		o.work = dir
 	}
-	shards, err := tokenise(ctx, o)
-	if err != nil {
-		return err
-	}
 	dev, err := device.Open(o.device)
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
-	fmt.Printf("train: %d steps of %d rows on %s\n", o.steps, recipe.batch, dev.Name())
+	for i, p := range recipe.phases {
+		if o.phase != 0 && o.phase != i+1 {
+			continue
+		}
+		if err := p.run(ctx, dev, o.out, filepath.Join(o.work, fmt.Sprintf("phase-%d", i+1))); err != nil {
+			return fmt.Errorf("phase %d: %w", i+1, err)
+		}
+	}
+	return nil
+}
+
+// run trains the weights in dir.
+func (p phase) run(ctx context.Context, dev *device.Device, dir, work string) error {
+	shards, err := p.tokenise(ctx, dir, filepath.Join(work, "shards"))
+	if err != nil {
+		return err
+	}
+	fmt.Printf("train: %d steps of %d rows on %s\n", p.steps, recipe.batch, dev.Name())
 	started := time.Now()
 	var sum float64
 	var count int
 	result, err := train.Run(ctx, train.Config{
-		Device: dev, BaseDir: o.out, Training: training(o.steps), Rows: shards, Dir: filepath.Join(o.work, "run"),
+		Device: dev, BaseDir: dir, Training: p.training(), Rows: shards, Dir: filepath.Join(work, "run"),
 		OnStep: func(s train.Step) {
 			sum, count = sum+s.Loss, count+1
 			if s.Step%100 == 0 || s.Step == 10 || s.Step == s.Total {
@@ -65,19 +82,18 @@ func trainBase(ctx context.Context, o options) error {
 		return err
 	}
 	fmt.Printf("train: %d tokens in %s\n", result.Tokens, time.Since(started).Round(time.Second))
-	return replaceFile(filepath.Join(result.ModelDir, "model.safetensors"), filepath.Join(o.out, "model.safetensors"))
+	return replaceFile(filepath.Join(result.ModelDir, "model.safetensors"), filepath.Join(dir, "model.safetensors"))
 }
 
 // tokenise writes the training rows into shards, through the same reader and template as anybody's rows.
-func tokenise(ctx context.Context, o options) (*dataset.Shards, error) {
-	encode, err := loadDialogue(o.out)
+func (p phase) tokenise(ctx context.Context, base, dir string) (*dataset.Shards, error) {
+	encode, err := loadDialogue(base)
 	if err != nil {
 		return nil, err
 	}
 	reader, writer := io.Pipe()
-	go func() { writer.CloseWithError(writeRows(writer, recipe.rows)) }()
+	go func() { writer.CloseWithError(p.writeRows(writer)) }()
 	defer reader.Close() //nolint:errcheck // ends the writer when tokenising stops early
-	dir := filepath.Join(o.work, "shards")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the folder of the shards: %w", err)
 	}
@@ -97,11 +113,11 @@ func tokenise(ctx context.Context, o options) (*dataset.Shards, error) {
 }
 
 // writeRows writes training rows in alpaca form.
-func writeRows(out io.Writer, count int) error {
-	g := world.New(trainSeed)
+func (p phase) writeRows(out io.Writer) error {
+	g := world.New(p.seed)
 	encoder := json.NewEncoder(out)
-	for range count {
-		row := g.Train()
+	for range p.rows {
+		row := g.Train(p.shares)
 		if err := encoder.Encode(map[string]string{"instruction": row.Question, "output": row.Answer}); err != nil {
 			return err
 		}

@@ -35,9 +35,14 @@ func (g *Generator) arithmetic(zh bool) Row {
 	}
 }
 
-// sum asks for a + b with both below 100. The pair decides the side, whatever the wording.
+// most is the largest number of sums and differences.
+const most = 50
+
+// sum asks for a + b, at most 50. The pair decides the side, whatever the wording.
 func (g *Generator) sum(zh bool) Row {
-	a, b := g.n(100), g.n(100)
+	total := g.n(most + 1)
+	a := g.n(total + 1)
+	b := total - a
 	return Row{
 		Question: g.ask(pick(zh, addEnglish, addChinese), a, b, g.name(zh), pluralThings[g.n(len(pluralThings))].in(zh)),
 		Answer:   fmt.Sprintf("%d + %d = %d", a, b, a+b),
@@ -45,12 +50,10 @@ func (g *Generator) sum(zh bool) Row {
 	}
 }
 
-// difference asks for a - b with b not above a.
+// difference asks for a - b with a at most 50 and b not above a.
 func (g *Generator) difference(zh bool) Row {
-	a, b := g.n(100), g.n(100)
-	if a < b {
-		a, b = b, a
-	}
+	a := g.n(most + 1)
+	b := g.n(a + 1)
 	return Row{
 		Question: g.ask(pick(zh, subEnglish, subChinese), a, b, g.name(zh), pluralThings[g.n(len(pluralThings))].in(zh)),
 		Answer:   fmt.Sprintf("%d - %d = %d", a, b, a-b),

@@ -4,13 +4,13 @@ import "fmt"
 
 func (g *Generator) fact(zh bool) Row {
 	switch n := g.n(20); {
-	case n < 5:
+	case n < 4:
 		return g.geography(zh)
-	case n < 9:
+	case n < 7:
 		return g.aboutAnimal(zh)
-	case n < 12:
+	case n < 10:
 		return g.aboutThing(zh)
-	case n < 14:
+	case n < 12:
 		return g.opposite(zh)
 	case n < 17:
 		return g.translation(zh)

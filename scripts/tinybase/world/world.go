@@ -63,20 +63,27 @@ func New(seed uint64) *Generator {
 	return &Generator{source: rand.NewPCG(seed, 0x6465_7363_616e_74)}
 }
 
-// share is how many of a hundred training rows a category gets.
-var share = []struct {
-	category Category
-	weight   int
-}{{Greeting, 12}, {Arithmetic, 30}, {Fact, 18}, {Rewriting, 19}, {Format, 15}, {Story, 6}}
+// Shares says how many of a hundred training rows each category gets.
+type Shares []struct {
+	Category Category
+	Percent  int
+}
+
+// Balanced is the mixture that a training starts with; Hard draws more of what takes longest to learn: copying
+// words and calculating.
+var (
+	Balanced = Shares{{Greeting, 9}, {Arithmetic, 28}, {Fact, 17}, {Rewriting, 23}, {Format, 19}, {Story, 4}}
+	Hard     = Shares{{Greeting, 7}, {Arithmetic, 29}, {Fact, 12}, {Rewriting, 28}, {Format, 22}, {Story, 2}}
+)
 
 // Train draws one row of the training side.
-func (g *Generator) Train() Row {
+func (g *Generator) Train(shares Shares) Row {
 	n := g.n(100)
-	for _, s := range share {
-		if n < s.weight {
-			return g.draw(s.category, g.language(), false)
+	for _, s := range shares {
+		if n < s.Percent {
+			return g.draw(s.Category, g.language(), false)
 		}
-		n -= s.weight
+		n -= s.Percent
 	}
 	panic("world: the shares of the categories do not add up to 100")
 }

@@ -10,7 +10,7 @@ func TestSameSeedGivesSameRows(t *testing.T) {
 	t.Parallel()
 	a, b := New(7), New(7)
 	for range 500 {
-		if x, y := a.Train(), b.Train(); !reflect.DeepEqual(x, y) {
+		if x, y := a.Train(Balanced), b.Train(); !reflect.DeepEqual(x, y) {
 			t.Fatalf("two generators with one seed differ:\n%+v\n%+v", x, y)
 		}
 	}
@@ -31,7 +31,7 @@ func TestHeldOutIsNeverTrained(t *testing.T) {
 	}
 	g := New(1)
 	for range 60_000 {
-		row := g.Train()
+		row := g.Train(Balanced)
 		if heldOut[row.Question] || row.key != "" && sums[row.key] {
 			t.Fatalf("a held-out question was drawn for training: %+v", row)
 		}
@@ -43,7 +43,7 @@ func TestEveryQuestionHasOneAnswer(t *testing.T) {
 	answers := map[string]string{}
 	g := New(3)
 	for range 60_000 {
-		row := g.Train()
+		row := g.Train(Balanced)
 		if row.Category == Story {
 			continue
 		}
