@@ -12,8 +12,8 @@ import (
 // cardTotal is the line of the model card with the score over all questions.
 var cardTotal = regexp.MustCompile(`\| all \| (\d+) of (\d+) `)
 
-// TestTinyBaseAnswersAsItsCardSays asks 100 of the held-out questions; `tinybase eval` asks all of them and holds
-// the result against the pass mark of the recipe.
+// TestTinyBaseAnswersAsItsCardSays asks all held-out questions: enough answers are right, and as many as the card
+// says. Another processor may choose another token where two are nearly equal.
 func TestTinyBaseAnswersAsItsCardSays(t *testing.T) {
 	t.Parallel()
 	const dir = "../../models/tiny"
@@ -27,16 +27,19 @@ func TestTinyBaseAnswersAsItsCardSays(t *testing.T) {
 	}
 	right, _ := strconv.Atoi(string(total[1]))
 	asked, _ := strconv.Atoi(string(total[2]))
-	result, err := examine(context.Background(), options{out: dir, each: 10, device: "auto"})
+	result, err := examine(context.Background(), options{out: dir, each: 50, device: "auto"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, line := range result.lines() {
 		t.Log(line)
 	}
-	// A sample of 100 lies within 10 points of the whole.
-	said := float64(right) / float64(asked)
-	if got := float64(result.total.right) / float64(result.total.asked); got < said-0.10 || got > said+0.10 {
-		t.Errorf("%s exact answers, the card says %.1f %%", result.total, 100*said)
+	if err := result.verdict(); err != nil {
+		t.Error(err)
+	}
+	if asked != result.total.asked || abs(right-result.total.right) > asked/50 {
+		t.Errorf("%s exact answers, the card says %d of %d", result.total, right, asked)
 	}
 }
+
+func abs(n int) int { return max(n, -n) }
