@@ -5,7 +5,7 @@
 // Subjects (J: JSON in snake_case, for people; P: protobuf):
 //
 //	finetune.request                 J  a wish for an adapter, durable
-//	finetune.jobs.{create,get,list,cancel}
+//	finetune.jobs.{create,get,list,cancel,pause,resume}
 //	                                 J  micro service, request and reply
 //	finetune.control.<job>           J  pb.Control: cancel, pause, resume …
 //	finetune.events.<job>.<type>     J  pb.Event: state, step, log, rejected

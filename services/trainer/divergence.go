@@ -26,8 +26,16 @@ func divergence(a *stage.Attempt, found *train.NotFiniteError) error {
 		kept = "the last good checkpoint is kept: " + strings.TrimPrefix(prefix, "checkpoints/")
 	}
 	return job.UserError(job.CodeNonFinite,
-		fmt.Sprintf("training diverged: the %s of step %d is %g on %s of the dataset, counted from 0", found.What, found.Step, found.Value, rowList(found.Rows)),
+		fmt.Sprintf("training diverged: the %s of step %d is %g on %s of %s", found.What, found.Step, found.Value, rowList(found.Rows), counted(a.Spec)),
 		"lower learning_rate, or look for what is wrong with these rows; "+kept, problems...)
+}
+
+// counted says what the numbers of rows mean.
+func counted(spec job.Spec) string {
+	if len(spec.Datasets) > 1 {
+		return fmt.Sprintf("the datasets %s, counted from 0 through all of them; a line is one of the row's own file", spec.Dataset)
+	}
+	return fmt.Sprintf("dataset %s, counted from 0", spec.Dataset)
 }
 
 // rowList names the first rows of a batch in words.
