@@ -149,6 +149,11 @@ func (e *estimation) finish(t job.Training) {
 			e.Advice = append(e.Advice, advice{fmt.Sprintf(format, args...), e.PeakBytes - less})
 		}
 	}
+	half := t
+	half.DType = job.DTypeBF16
+	if t.Method == job.MethodLora && t.DType != job.DTypeBF16 && len(half.Validate()) == 0 {
+		suggest(m.Weights/2, "dtype bf16")
+	}
 	if n := t.PerDeviceTrainBatchSize; n > 1 {
 		half := n / 2
 		suggest(m.Saved-m.Saved*int64(half)/int64(n), "per_device_train_batch_size %d with gradient_accumulation_steps %d", half, t.GradientAccumulationSteps*((n+half-1)/half))

@@ -10,6 +10,7 @@ import (
 
 	"descant/pkg/device"
 	"descant/pkg/job"
+	"descant/pkg/lora"
 	"descant/pkg/model"
 )
 
@@ -94,8 +95,11 @@ func EstimateRun(ctx context.Context, cfg Config) (_ *Estimate, err error) {
 	if err := writeOneLayer(cfg.BaseDir, dir); err != nil {
 		return nil, fmt.Errorf("estimate: %w", err)
 	}
-	cfg.BaseDir, cfg.Resume, cfg.OnStep, cfg.OnCheckpoint = dir, "", nil, nil
-	m := &measurement{run: &run{cfg: cfg, start: time.Now()}, layers: whole.Layers}
+	m := &measurement{layers: whole.Layers}
+	if m.trained, err = cfg.shrink(whole, dir); err != nil {
+		return nil, err
+	}
+	m.run = &run{cfg: cfg, start: time.Now()}
 	if err := m.run.prepare(); err != nil {
 		return nil, err
 	}
@@ -109,11 +113,40 @@ func EstimateRun(ctx context.Context, cfg Config) (_ *Estimate, err error) {
 	return m.result(whole), nil
 }
 
+// shrink makes the settings those of a run on the base of one layer in dir, and gives the number of parameters that the
+// run on the whole base trains.
+func (c *Config) shrink(whole *model.Config, dir string) (trained int64, err error) {
+	t := &c.Training
+	trained = whole.Parameters()
+	if t.Method != job.MethodFull {
+		plan, err := lora.PlanTraining(whole, *t, c.BaseName)
+		if err != nil {
+			return 0, err
+		}
+		trained = plan.Parameters()
+		one, err := model.ReadConfig(dir)
+		if err != nil {
+			return 0, err
+		}
+		t.LayersToTransform = nil
+		if _, err := lora.PlanTraining(one, *t, c.BaseName); err != nil {
+			// The settings name layers by their numbers, and the first is not among them: an adapter on all of its maps is
+			// the most that it could cost.
+			t.TargetModules, t.RankPattern, t.AlphaPattern = job.TargetModules{job.AllLinear}, nil, nil
+		}
+	}
+	t.InitFrom, c.InitFrom = "", "" // an adapter of the same shape costs the same
+	c.BaseDir, c.Resume, c.OnStep, c.OnCheckpoint = dir, "", nil, nil
+	return trained, nil
+}
+
 // measurement is the run of one layer that an estimate is made from.
 type measurement struct {
 	run    *run
 	layers int
 	loaded time.Duration
+	// trained is the number of parameters that the whole run trains.
+	trained int64
 	// weights is the size of one layer's frozen weights.
 	weights int64
 
@@ -348,16 +381,9 @@ func (m *measurement) result(whole *model.Config) *Estimate {
 	e := &Estimate{Steps: m.steps, Sampled: m.sampled, Layers: m.layers, Parameters: whole.Parameters(),
 		Tokens: int64(float64(m.tokens) * scale), Padded: int64(float64(m.padded) * scale)}
 	engine := m.run.engine
-	var layer, outside int64 // trained parameters in the one layer, and outside the layers
-	for _, g := range engine.groups() {
-		if g == engine.layers[0] {
-			layer = int64(g.value.Shape().Size())
-		} else {
-			outside += int64(g.value.Shape().Size())
-		}
-	}
+	here := m.run.result.TrainedParameters // of the one layer
 	more := int64(m.layers - 1)
-	e.TrainedParameters = outside + int64(m.layers)*layer
+	e.TrainedParameters = m.trained
 
 	t := &e.Time
 	for _, width := range m.widths {
@@ -369,7 +395,7 @@ func (m *measurement) result(whole *model.Config) *Estimate {
 	t.Load = m.loaded.Seconds() * float64(whole.Parameters()) / float64(engine.config.Parameters())
 	t.Compile = m.compiled.Seconds()
 	t.Head = m.headTime.Seconds() * float64(m.headRows) / float64(max(1, m.headMeasured)) * scale
-	t.Update = m.updateTime.Seconds() * float64(e.TrainedParameters) / float64(layer+outside) * float64(m.steps)
+	t.Update = m.updateTime.Seconds() * float64(m.trained) / float64(here) * float64(m.steps)
 	t.Check = m.checkTime.Seconds()
 	t.Total = t.Load + t.Compile + t.Layers + t.Head + t.Update + t.Check
 
@@ -379,7 +405,7 @@ func (m *measurement) result(whole *model.Config) *Estimate {
 	y.Saved = int64(m.layers) * m.layerSaved
 	y.Optimizer = state * e.TrainedParameters
 	y.Head = 3 * 4 * int64(m.largestChunk) * int64(whole.Vocab)
-	steps := m.peak + more*(m.weights+m.layerSaved+state*layer)
+	steps := m.peak + more*(m.weights+m.layerSaved) + state*(m.trained-here)
 	if m.run.cfg.Training.Method == job.MethodFull {
 		// Parameters and moments are copied out while a checkpoint or the model is written; the activations are gone then.
 		y.Saving = max(0, 3*4*e.TrainedParameters-y.Saved-y.Head)

@@ -77,6 +77,32 @@ func checkEstimate(t *testing.T, cfg Config, got *Estimate) {
 	}
 }
 
+// TestEstimateOfOneLayer names only the second layer, which a base of one layer does not have.
+func TestEstimateOfOneLayer(t *testing.T) {
+	t.Parallel()
+	for name, set := range map[string]func(*job.Training){
+		"layers_to_transform": func(o *job.Training) { o.LayersToTransform = job.LayerList{1} },
+		"expression":          func(o *job.Training) { o.TargetModules = job.TargetModules{`.*layers\.1\..*(q|v)_proj`} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := settings(t, 2)
+			set(&cfg.Training)
+			got, err := EstimateRun(t.Context(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			result, err := Run(t.Context(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.TrainedParameters != result.TrainedParameters || got.Memory.Optimizer != 16*result.TrainedParameters {
+				t.Errorf("estimated %d trained parameters, the run has %d", got.TrainedParameters, result.TrainedParameters)
+			}
+		})
+	}
+}
+
 // TestEstimateStops ends an estimate by its context, and refuses what a run refuses.
 func TestEstimateStops(t *testing.T) {
 	t.Parallel()

@@ -20,6 +20,7 @@ func Estimate(ctx context.Context, deps Deps, j *pb.Job, dir string) (*train.Est
 	if err != nil {
 		return nil, err
 	}
+	spec.Training.InitFrom = "" // where it begins changes nothing of what it takes
 	base, err := deps.Bases.Base(ctx, spec.Model)
 	if err != nil {
 		return nil, err
