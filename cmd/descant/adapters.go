@@ -27,7 +27,8 @@ func (a *app) adaptersCommand() *cobra.Command {
 	}, "bus", func(ctx context.Context, args []string) error {
 		return a.withBus(ctx, func(ctx context.Context, b *bus.Bus) error { return a.showAdapter(ctx, b, args[0]) })
 	})
-	return group("adapters", "List and show published adapters", "  descant adapters list\n  descant adapters show my-adapter@prod", list, show)
+	return group("adapters", "List, show, push and pull published adapters", "  descant adapters list\n  descant adapters show my-adapter@prod", list, show,
+		a.adaptersPushCommand(), a.adaptersPullCommand())
 }
 
 func (a *app) listAdapters(ctx context.Context, b *bus.Bus) error {
@@ -72,7 +73,10 @@ func (a *app) showAdapter(ctx context.Context, b *bus.Bus, ref string) error {
 			{"name", fmt.Sprintf("%s@%d", reply.GetName(), reply.GetVersion().GetVersion())},
 			{"digest", reply.GetVersion().GetDigest()},
 			{"base", m.GetBase()}, {"base digest", m.GetBaseDigest()},
-			{"dataset", m.GetDatasetDigest()}, {"job", m.GetJob()},
+			{"tokenizer", m.GetTokenizerDigest()}, {"template", m.GetTemplateDigest()},
+			{"dataset", m.GetDatasetDigest()}, {"tokenized", m.GetTokenizedDigest()},
+			{"job", m.GetJob()}, {"spec", m.GetSpecDigest()}, {"parent", m.GetParent()}, {"checkpoint", m.GetParentCheckpoint()},
+			{"device", strings.TrimSpace(m.GetDevice() + " " + m.GetDtype())},
 			{"made", ago(m.GetCreatedAt().AsTime()) + " ago by " + m.GetTrainer()},
 		}
 		for _, name := range slices.Sorted(maps.Keys(m.GetMetrics())) {

@@ -75,7 +75,7 @@ func (a *app) rootCommand() (*cobra.Command, error) {
 		`  descant train --model Qwen/Qwen2.5-0.5B-Instruct --max-steps 50 --output-dir out/
   descant chat --adapter-dir out/ --prompt "你好"
   descant up`,
-		a.trainCommand(), a.estimateCommand(), a.evalCommand(), a.chatCommand(), a.upCommand(), a.finetuneCommand(), a.mergeCommand(), a.exportCommand(),
+		a.trainCommand(), a.estimateCommand(), a.evalCommand(), a.chatCommand(), a.upCommand(), a.finetuneCommand(), a.mergeCommand(), a.exportCommand(), a.verifyCommand(),
 		a.jobsCommand(), a.adaptersCommand(), a.datasetsCommand(), a.modelsCommand(),
 		a.validateCommand(), a.previewCommand(),
 		a.doctorCommand(), a.configCommand(), a.healthCommand(), a.versionCommand())

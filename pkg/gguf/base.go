@@ -52,7 +52,7 @@ func (b *base) fields(name string) []Field {
 	number := func(key string, n int) Field { return Field{b.arch + "." + key, uint32(n)} }
 	return []Field{
 		{"general.architecture", b.arch}, {"general.type", "model"}, {"general.name", name},
-		number("block_count", c.Layers), number("context_length", c.MaxPositions), number("embedding_length", c.Hidden),
+		number("block_count", c.Layers), number("context_length", contextLength(c)), number("embedding_length", c.Hidden),
 		number("feed_forward_length", c.Intermediate), number("attention.head_count", c.Heads),
 		number("attention.head_count_kv", c.KVHeads), number("attention.key_length", c.HeadDim),
 		number("attention.value_length", c.HeadDim), number("rope.dimension_count", c.HeadDim), number("vocab_size", c.Vocab),
@@ -60,6 +60,19 @@ func (b *base) fields(name string) []Field {
 		{b.arch + ".attention.layer_norm_rms_epsilon", float32(c.Eps)},
 		{"general.quantization_version", uint32(2)},
 	}
+}
+
+// contextLength is how many tokens llama.cpp may look at as transformers does. It reads these families without
+// sliding windows, which are the same up to the length of the shortest; dynamic rope scaling changes nothing up to
+// the model's positions.
+func contextLength(c *model.Config) int {
+	length := c.MaxPositions
+	for layer := range c.Layers {
+		if window := c.Window(layer); window > 0 {
+			length = min(length, window)
+		}
+	}
+	return length
 }
 
 // tensors lists the tensors of the file; those that are missing or of a wrong shape are one error.

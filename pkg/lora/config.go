@@ -72,23 +72,26 @@ func ParseConfig(data []byte) (*Config, error) {
 		return nil, fmt.Errorf("adapter_config.json: peft_type %q is not supported: only LORA adapters can be used", file.PeftType)
 	}
 	c.R, c.Alpha, c.Dropout, c.RSLora, c.BaseName = file.R, file.Alpha, file.Dropout, file.RSLora, file.BaseName
+	var problems []string
+	note := func(err error) {
+		if err != nil {
+			problems = append(problems, strings.TrimPrefix(err.Error(), "adapter_config.json: "))
+		}
+	}
 	var err error
-	if err = c.readTargets(file.Targets); err != nil {
-		return nil, err
-	}
-	if c.RankPattern, err = readPatterns("rank_pattern", file.RankPattern); err != nil {
-		return nil, err
-	}
-	if c.AlphaPattern, err = readPatterns("alpha_pattern", file.AlphaPattern); err != nil {
-		return nil, err
-	}
-	if c.Layers, err = readLayers(file.Layers); err != nil {
-		return nil, err
-	}
-	if problems := unsupported(c.fields); len(problems) > 0 {
+	note(c.readTargets(file.Targets))
+	c.RankPattern, err = readPatterns("rank_pattern", file.RankPattern)
+	note(err)
+	c.AlphaPattern, err = readPatterns("alpha_pattern", file.AlphaPattern)
+	note(err)
+	c.Layers, err = readLayers(file.Layers)
+	note(err)
+	problems = append(problems, unsupported(c.fields)...)
+	note(c.check())
+	if len(problems) > 0 {
 		return nil, fmt.Errorf("adapter_config.json: this adapter cannot be used: %s", strings.Join(problems, "; "))
 	}
-	return c, c.check()
+	return c, nil
 }
 
 func (c *Config) check() error {

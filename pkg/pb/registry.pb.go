@@ -59,9 +59,15 @@ type AdapterManifest struct {
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	// The last logged step.
 	Progress *Step `protobuf:"bytes,16,opt,name=progress,proto3" json:"progress,omitempty"`
+	// Digest of the canonical spec.
+	SpecDigest string `protobuf:"bytes,17,opt,name=spec_digest,json=specDigest,proto3" json:"spec_digest,omitempty"`
+	// Compute backend that trained it, such as xla:cpu.
+	Device string `protobuf:"bytes,18,opt,name=device,proto3" json:"device,omitempty"`
 	// Adapter that the training went on from, name@sha256:<hex>; empty if it
 	// began anew.
-	Parent        string `protobuf:"bytes,19,opt,name=parent,proto3" json:"parent,omitempty"`
+	Parent string `protobuf:"bytes,19,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Arithmetic of the training, such as f32.
+	Dtype         string `protobuf:"bytes,20,opt,name=dtype,proto3" json:"dtype,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -208,9 +214,30 @@ func (x *AdapterManifest) GetProgress() *Step {
 	return nil
 }
 
+func (x *AdapterManifest) GetSpecDigest() string {
+	if x != nil {
+		return x.SpecDigest
+	}
+	return ""
+}
+
+func (x *AdapterManifest) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
 func (x *AdapterManifest) GetParent() string {
 	if x != nil {
 		return x.Parent
+	}
+	return ""
+}
+
+func (x *AdapterManifest) GetDtype() string {
+	if x != nil {
+		return x.Dtype
 	}
 	return ""
 }
@@ -458,7 +485,7 @@ var File_descant_v1_registry_proto protoreflect.FileDescriptor
 const file_descant_v1_registry_proto_rawDesc = "" +
 	"\n" +
 	"\x19descant/v1/registry.proto\x12\n" +
-	"descant.v1\x1a\x15descant/v1/step.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc7\x05\n" +
+	"descant.v1\x1a\x15descant/v1/step.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x96\x06\n" +
 	"\x0fAdapterManifest\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12&\n" +
@@ -478,8 +505,12 @@ const file_descant_v1_registry_proto_rawDesc = "" +
 	"\x11parent_checkpoint\x18\x0e \x01(\tR\x10parentCheckpoint\x129\n" +
 	"\n" +
 	"created_at\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12,\n" +
-	"\bprogress\x18\x10 \x01(\v2\x10.descant.v1.StepR\bprogress\x12\x16\n" +
-	"\x06parent\x18\x13 \x01(\tR\x06parent\x1a:\n" +
+	"\bprogress\x18\x10 \x01(\v2\x10.descant.v1.StepR\bprogress\x12\x1f\n" +
+	"\vspec_digest\x18\x11 \x01(\tR\n" +
+	"specDigest\x12\x16\n" +
+	"\x06device\x18\x12 \x01(\tR\x06device\x12\x16\n" +
+	"\x06parent\x18\x13 \x01(\tR\x06parent\x12\x14\n" +
+	"\x05dtype\x18\x14 \x01(\tR\x05dtype\x1a:\n" +
 	"\fMetricsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"F\n" +

@@ -84,6 +84,7 @@ func (s *Service) manifest(a *stage.Attempt, run prepared, result *train.Result,
 		TokenizerDigest: artifacts.GetFiles()["tokenizer"], TemplateDigest: artifacts.GetFiles()["template"],
 		DatasetDigest: artifacts.GetDatasetDigest(), TokenizedDigest: artifacts.GetTokenizedDigest(),
 		Job: a.ID(), Spec: spec, Parent: a.Spec.Training.InitFrom, Trainer: "descant " + s.deps.Version, CreatedAt: bus.Timestamp(time.Now()), Progress: progress,
+		SpecDigest: a.Spec.Digest(), Device: s.deps.Device.Kind(), Dtype: dtype(a.Spec.Training),
 		Metrics: map[string]float64{
 			"steps": float64(result.Steps), "final_loss": result.FinalLoss, "tokens": float64(result.Tokens),
 			"trained_tokens": float64(result.TrainedTokens), "rows": float64(artifacts.GetRows()),
@@ -91,6 +92,14 @@ func (s *Service) manifest(a *stage.Attempt, run prepared, result *train.Result,
 			"trained_parameters": float64(result.TrainedParameters), "max_logit_diff": result.MaxLogitDiff,
 		},
 	}, nil
+}
+
+// dtype is the arithmetic of a training.
+func dtype(t job.Training) string {
+	if t.DType == job.DTypeAuto {
+		return job.DTypeF32
+	}
+	return t.DType
 }
 
 // writeCard writes the model card of an adapter that has none.
