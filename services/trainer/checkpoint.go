@@ -141,8 +141,11 @@ func (c *checkpoints) fetch(ctx context.Context, prefix, into string) (saved tra
 		return saved, err
 	}
 	var info checkpointInfo
-	if err := json.Unmarshal(folder.Info, &info); err != nil || info.Job != c.attempt.ID() {
-		return saved, fmt.Errorf("%w: its manifest is of job %q (%v)", stage.ErrDamaged, info.Job, err)
+	if err := json.Unmarshal(folder.Info, &info); err != nil {
+		return saved, fmt.Errorf("%w: its manifest: %w", stage.ErrDamaged, err)
+	}
+	if info.Job != c.attempt.ID() {
+		return saved, fmt.Errorf("%w: its manifest is of job %q", stage.ErrDamaged, info.Job)
 	}
 	if _, err := folder.Fetch(ctx, c.objects, prefix, into); err != nil {
 		return saved, err

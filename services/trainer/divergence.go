@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"descant/pkg/job"
@@ -46,7 +47,7 @@ func rowList(rows []train.Place) string {
 	}
 	words := make([]string, 0, first)
 	for _, place := range rows[:min(len(rows), first)] {
-		words = append(words, fmt.Sprint(place.Row))
+		words = append(words, strconv.Itoa(place.Row))
 	}
 	list := "rows " + strings.Join(words, ", ")
 	if more := len(rows) - first; more > 0 {

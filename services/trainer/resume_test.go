@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -366,7 +367,7 @@ func divergenceNamesRows(t *testing.T, f *fleet, _ []byte) {
 		if _, err := fmt.Sscanf(p.GetField(), "row %d", &row); err != nil || int(p.GetLine()) != 2*row+1 || row > 11 {
 			t.Errorf("problem %v", p)
 		}
-		if !strings.Contains(failure.GetMessage(), fmt.Sprint(row)) || !strings.Contains(failure.GetMessage(), "of dataset rows, counted from 0") {
+		if !strings.Contains(failure.GetMessage(), strconv.Itoa(row)) || !strings.Contains(failure.GetMessage(), "of dataset rows, counted from 0") {
 			t.Errorf("the message does not name row %d: %s", row, failure.GetMessage())
 		}
 	}
