@@ -11,6 +11,9 @@ import (
 	"descant/pkg/safetensors"
 )
 
+// ErrNoForm: llama.cpp cannot compute a base as transformers does.
+var ErrNoForm = errors.New("it has no form in llama.cpp")
+
 // WriteBase writes a model folder as a GGUF file: matrices in their own dtype (F32, F16 or BF16), vectors in
 // float32, the tokenizer and the chat template. Tensors are streamed.
 func WriteBase(ctx context.Context, path, dir, name string, progress func(done, total int64)) error {
@@ -52,7 +55,7 @@ func (b *base) fields(name string) []Field {
 	number := func(key string, n int) Field { return Field{b.arch + "." + key, uint32(n)} }
 	return []Field{
 		{"general.architecture", b.arch}, {"general.type", "model"}, {"general.name", name},
-		number("block_count", c.Layers), number("context_length", contextLength(c)), number("embedding_length", c.Hidden),
+		number("block_count", c.Layers), number("context_length", ContextLength(c)), number("embedding_length", c.Hidden),
 		number("feed_forward_length", c.Intermediate), number("attention.head_count", c.Heads),
 		number("attention.head_count_kv", c.KVHeads), number("attention.key_length", c.HeadDim),
 		number("attention.value_length", c.HeadDim), number("rope.dimension_count", c.HeadDim), number("vocab_size", c.Vocab),
@@ -62,10 +65,10 @@ func (b *base) fields(name string) []Field {
 	}
 }
 
-// contextLength is how many tokens llama.cpp may look at as transformers does. It reads these families without
+// ContextLength is how many tokens llama.cpp may look at as transformers does. It reads these families without
 // sliding windows, which are the same up to the length of the shortest; dynamic rope scaling changes nothing up to
 // the model's positions.
-func contextLength(c *model.Config) int {
+func ContextLength(c *model.Config) int {
 	length := c.MaxPositions
 	for layer := range c.Layers {
 		if window := c.Window(layer); window > 0 {
@@ -97,11 +100,14 @@ func (b *base) tensors(ctx context.Context) error {
 		return errors.New(strings.Join(problems, "; "))
 	}
 	factors, scaled := c.Rope.Factors(c.HeadDim)
+	if b.arch == "qwen3" && c.OutBias {
+		return fmt.Errorf("%w for qwen3: the bias of o_proj", ErrNoForm)
+	}
 	if !scaled {
 		return nil
 	}
 	if b.arch != "llama" {
-		return fmt.Errorf("its rope scaling has no form in llama.cpp for %s", b.arch)
+		return fmt.Errorf("%w for %s: its rope scaling", ErrNoForm, b.arch)
 	}
 	b.list = append(b.list, Tensor{Name: "rope_freqs.weight", Shape: []int{len(factors)}, Stream: stream(factors)})
 	return nil

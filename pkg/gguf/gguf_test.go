@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -190,11 +191,9 @@ func TestBase(t *testing.T) {
 	}
 }
 
-// TestBaseDTypes: matrices keep bfloat16, vectors become float32, and rope scaling goes into factors.
-func TestBaseDTypes(t *testing.T) {
-	t.Parallel()
-	text := strings.Replace(llamaConfig, "{", `{"tie_word_embeddings":true,"rope_scaling":{"rope_type":"llama3","factor":4,"low_freq_factor":1,"high_freq_factor":4,"original_max_position_embeddings":64},`, 1)
-	text = strings.Replace(text, `"vocab_size":50`, `"vocab_size":400`, 1)
+// madeBase writes a model folder in bfloat16 with a tokenizer of 320 tokens and more.
+func madeBase(t *testing.T, text string) (string, []safetensors.Tensor) {
+	t.Helper()
 	cfg, dir := config(t, text), t.TempDir()
 	var list []safetensors.Tensor
 	for _, tensor := range cfg.Tensors() {
@@ -220,6 +219,16 @@ func TestBaseDTypes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	return dir, list
+}
+
+// TestBaseDTypes: matrices keep bfloat16, vectors become float32, and rope scaling goes into factors.
+func TestBaseDTypes(t *testing.T) {
+	t.Parallel()
+	text := strings.Replace(llamaConfig, "{", `{"tie_word_embeddings":true,"rope_scaling":{"rope_type":"llama3","factor":4,"low_freq_factor":1,"high_freq_factor":4,"original_max_position_embeddings":64},`, 1)
+	text = strings.Replace(text, `"vocab_size":50`, `"vocab_size":400`, 1)
+	cfg := config(t, text)
+	dir, list := madeBase(t, text)
 	path := filepath.Join(dir, "base.gguf")
 	if err := WriteBase(t.Context(), path, dir, "x", nil); err != nil {
 		t.Fatal(err)
@@ -248,6 +257,18 @@ func TestBaseDTypes(t *testing.T) {
 	}
 	if err := WriteBase(t.Context(), path, dir, "x", nil); err == nil || !strings.Contains(err.Error(), "bias is missing") {
 		t.Errorf("a base that lacks tensors was exported: %v", err)
+	}
+	// llama.cpp reads no bias of o_proj for qwen3, and no rope factors.
+	for _, biased := range []string{"true", "false"} {
+		qwen3 := strings.Replace(text, `"model_type":"llama"`, `"model_type":"qwen3","head_dim":4,"attention_bias":`+biased, 1)
+		other, _ := madeBase(t, qwen3)
+		if err := WriteBase(t.Context(), path, other, "x", nil); !errors.Is(err, ErrNoForm) {
+			t.Errorf("attention_bias %s: a base that llama.cpp computes otherwise was exported: %v", biased, err)
+		}
+	}
+	tokenizerJSON, err := os.ReadFile(filepath.Join(dir, "tokenizer.json"))
+	if err != nil {
+		t.Fatal(err)
 	}
 	fallback := bytes.Replace(tokenizerJSON, []byte(`"model":`), []byte(`"_":`), 1)
 	for name, data := range map[string][]byte{"config.json": []byte(text), "tokenizer.json": fallback} {

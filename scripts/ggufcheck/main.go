@@ -7,12 +7,14 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 
 	"descant/pkg/gguf"
 	"descant/pkg/lora"
@@ -79,6 +81,10 @@ func run(ctx context.Context, node, parity string) error {
 	var checks []check
 	for _, path := range cases {
 		c, err := export(ctx, filepath.Dir(path), filepath.Join(dir, filepath.Base(filepath.Dir(path))))
+		if errors.Is(err, gguf.ErrNoForm) {
+			fmt.Printf("%s: refused: %v\n", c.Name, err)
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
@@ -131,24 +137,44 @@ func export(ctx context.Context, dir, out string) (check, error) {
 	if err := gguf.WriteAdapter(c.Adapter, cfg, adapter, gguf.AdapterInfo{Name: c.Name, Base: c.Name}); err != nil {
 		return c, err
 	}
+	gap := 1e-3
 	if c.Limit = 1e-4; cfg.Stored == "bfloat16" {
 		// llama.cpp rounds what meets a weight in bfloat16 to bfloat16 as well.
-		c.Limit = 1e-2
+		c.Limit, gap = 2e-2, 0.2
 	}
-	if c.Prompts, err = greedy(filepath.Join(dir, "generate.json")); err != nil {
+	if c.Prompts, err = greedy(filepath.Join(dir, "generate.json"), gap); err != nil {
 		return c, err
 	}
-	c.Rows, err = logits(dir, cfg.Vocab)
-	return c, err
+	if c.Rows, err = logits(dir, cfg.Vocab); err != nil {
+		return c, err
+	}
+	// Beyond it llama.cpp, which knows no sliding window of these families, computes otherwise.
+	limit := gguf.ContextLength(cfg)
+	all := len(c.Prompts) + len(c.Rows)
+	c.Prompts = slices.DeleteFunc(c.Prompts, func(p prompt) bool { return len(p.IDs)+max(len(p.Plain), len(p.Adapted)) > limit })
+	c.Rows = slices.DeleteFunc(c.Rows, func(r row) bool { return len(r.IDs) > limit })
+	if left := all - len(c.Prompts) - len(c.Rows); left > 0 {
+		fmt.Printf("%s: %d of %d sequences are longer than its context of %d\n", c.Name, left, all, limit)
+	}
+	return c, nil
 }
 
-func greedy(path string) (list []prompt, err error) {
+// greedy reads prompts and what decoding gives, up to the first id that is ahead of the next best by less than gap in
+// its logit: from there on rounding decides.
+func greedy(path string, gap float64) (list []prompt, err error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
 	type answer struct {
-		IDs []int32 `json:"ids"`
+		IDs []int32   `json:"ids"`
+		Gap []float64 `json:"gap"`
+	}
+	sure := func(a answer) []int32 {
+		if end := slices.IndexFunc(a.Gap, func(g float64) bool { return g < gap }); end >= 0 {
+			return a.IDs[:end]
+		}
+		return a.IDs
 	}
 	var file struct {
 		Prompts []struct {
@@ -160,7 +186,7 @@ func greedy(path string) (list []prompt, err error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	for _, p := range file.Prompts {
-		list = append(list, prompt{p.Prompt, p.Base.IDs, p.Adapter.IDs})
+		list = append(list, prompt{p.Prompt, sure(p.Base), sure(p.Adapter)})
 	}
 	return list, nil
 }

@@ -42,11 +42,11 @@ func withTokenizer(base, out string) (string, error) {
 	return out, os.WriteFile(filepath.Join(out, "tokenizer.json"), data, 0o644)
 }
 
-// madeUp is a byte-level BPE tokenizer with n tokens: the 256 bytes, one merge, and names that no text has.
+// madeUp is a byte-level BPE tokenizer with n tokens: bytes, one merge, and names that no text has.
 func madeUp(n int) map[string]any {
 	vocab := map[string]int{}
 	next := rune(256)
-	for b := range rune(256) {
+	for b := range rune(min(256, n-1)) {
 		letter := b
 		// The letters that GPT-2 writes bytes as: themselves where they can be seen, others from 256 on.
 		if b < '!' || b > '~' && b < '¡' || b == 0xad {
@@ -55,8 +55,8 @@ func madeUp(n int) map[string]any {
 		}
 		vocab[string(letter)] = int(b)
 	}
-	vocab["ab"] = 256
-	for id := 257; id < n; id++ {
+	vocab["!#"] = len(vocab)
+	for id := len(vocab); id < n; id++ {
 		vocab[fmt.Sprintf("<%d>", id)] = id
 	}
 	split := map[string]any{"type": "Split", "behavior": "Isolated", "invert": false, "pattern": map[string]string{
@@ -65,6 +65,6 @@ func madeUp(n int) map[string]any {
 	return map[string]any{
 		"version": "1.0", "added_tokens": []any{}, "decoder": bytes,
 		"pre_tokenizer": map[string]any{"type": "Sequence", "pretokenizers": []any{split, bytes}},
-		"model":         map[string]any{"type": "BPE", "vocab": vocab, "merges": []string{"a b"}},
+		"model":         map[string]any{"type": "BPE", "vocab": vocab, "merges": []string{"! #"}},
 	}
 }
