@@ -120,7 +120,7 @@ func measure(model, file string) (*result, error) {
 	return r, nil
 }
 
-// write makes rows of 20 to 200 words or characters, half of them Chinese, from the sentences of the built-in sample.
+// write makes rows from the sentences of the built-in sample, most of them Chinese; a number makes each different.
 func write(file string, rows int) error {
 	var pieces []string
 	for _, row := range dataset.Sample() {
