@@ -26,6 +26,8 @@ type finding struct {
 	Detail string  `json:"detail"`
 	Mend   string  `json:"mend,omitempty"`
 	GFLOPS float64 `json:"gflops,omitempty"`
+	// BF16GFLOPS is the speed of bf16 products where a device uses them.
+	BF16GFLOPS float64 `json:"bf16_gflops,omitempty"`
 }
 
 const (
@@ -85,7 +87,7 @@ func (a *app) devices() (findings []finding) {
 			continue
 		}
 		p := device.Probe(kind)
-		f := finding{Name: "device " + kind, State: stateOK, GFLOPS: p.GFLOPS, Detail: fmt.Sprintf("%s: %.0f GFLOP/s in f32", p.Name, p.GFLOPS)}
+		f := finding{Name: "device " + kind, State: stateOK, GFLOPS: p.GFLOPS, BF16GFLOPS: p.BF16GFLOPS, Detail: speedText(p)}
 		if !p.OK {
 			f.State, f.Detail, f.Mend = stateMissing, p.Error, mendDevice(kind)
 			if a.cfg.Device == kind {
@@ -101,6 +103,19 @@ func (a *app) devices() (findings []finding) {
 		}
 	}
 	return findings
+}
+
+// speedText tells the speeds of a device, and whether dtype bf16 would gain time on it.
+func speedText(p device.ProbeResult) string {
+	text := fmt.Sprintf("%s: %.0f GFLOP/s in f32", p.Name, p.GFLOPS)
+	if p.BF16GFLOPS == 0 {
+		return text
+	}
+	text += fmt.Sprintf(", %.0f in bf16", p.BF16GFLOPS)
+	if p.Kind == device.XLA && !device.CPUFacts().FastBF16() {
+		text += "; this processor has no bf16 instructions: training with dtype bf16 saves memory here, but no time"
+	}
+	return text
 }
 
 func mendDevice(kind string) string {

@@ -14,7 +14,10 @@ func TestProbeComputesOnEveryDeviceOfTheCPU(t *testing.T) {
 		if !r.OK || r.Kind != kind || r.GFLOPS <= 0 {
 			t.Errorf("Probe(%s) = %+v", kind, r)
 		}
-		t.Logf("%s: %.0f GFLOP/s", r.Name, r.GFLOPS)
+		if r.BF16GFLOPS > 0 != (kind == XLA) {
+			t.Errorf("Probe(%s) = %+v: bf16 is for XLA alone", kind, r)
+		}
+		t.Logf("%s: %.0f GFLOP/s, in bf16 %.0f", r.Name, r.GFLOPS, r.BF16GFLOPS)
 	}
 }
 

@@ -113,6 +113,10 @@ func CPUFacts() CPU {
 	return c
 }
 
+// FastBF16 says whether the processor multiplies bf16 with instructions of its own. Without them XLA converts to
+// f32 at every product.
+func (c CPU) FastBF16() bool { return c.Has("avx512_bf16") || c.Has("amx_bf16") || c.Has("bf16") }
+
 // Has says whether the processor has the flag.
 func (c CPU) Has(flag string) bool {
 	for _, f := range c.Flags {

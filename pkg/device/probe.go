@@ -7,6 +7,7 @@ import (
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/dtypes/bfloat16"
 	"github.com/gomlx/compute/shapes"
 )
 
@@ -23,6 +24,8 @@ type ProbeResult struct {
 	Error string `json:"error,omitempty"`
 	// GFLOPS is the speed of a [512,512]×[512,512] f32 matmul, best of several, transfers excluded.
 	GFLOPS float64 `json:"gflops,omitempty"`
+	// BF16GFLOPS is that of bf16 matrices with a f32 product, 0 on devices that do not use them.
+	BF16GFLOPS float64 `json:"bf16_gflops,omitempty"`
 }
 
 // Probe opens the device of the given kind, multiplies two matrices on it, checks the product and measures the
@@ -33,7 +36,11 @@ func Probe(kind string) ProbeResult {
 		return ProbeResult{Kind: kind, Error: err.Error()}
 	}
 	r := ProbeResult{Kind: d.Kind(), Name: d.Name()}
-	if r.GFLOPS, err = d.probe(); err != nil {
+	r.GFLOPS, err = d.probe(dtypes.Float32)
+	if err == nil && d.kind != Go {
+		r.BF16GFLOPS, err = d.probe(dtypes.BFloat16)
+	}
+	if err != nil {
 		r.Error = fmt.Sprintf("device %s opens but does not compute: %v; delete %s and run `make setup`", kind, err, d.plugin)
 		return r
 	}
@@ -41,9 +48,9 @@ func Probe(kind string) ProbeResult {
 	return r
 }
 
-func (d *Device) probe() (gflops float64, err error) {
+func (d *Device) probe(dtype dtypes.DType) (gflops float64, err error) {
 	const n = probeSize
-	shape := shapes.Make(dtypes.Float32, n, n)
+	shape := shapes.Make(dtype, n, n)
 	builder := d.backend.Builder("probe")
 	main := builder.Main()
 	x, err := main.Parameter("x", shape, nil)
@@ -54,7 +61,7 @@ func (d *Device) probe() (gflops float64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	product, err := main.DotGeneral(x, []int{1}, nil, y, []int{0}, nil, compute.DotGeneralConfig{})
+	product, err := main.DotGeneral(x, []int{1}, nil, y, []int{1}, nil, compute.DotGeneralConfig{OutputDType: dtypes.Float32})
 	if err != nil {
 		return 0, err
 	}
@@ -67,15 +74,16 @@ func (d *Device) probe() (gflops float64, err error) {
 	}
 	defer exec.Finalize()
 
-	// x[i,k] = i+1 and y[k,j] = (k mod 3)−1 give product[i,j] = (i+1)·Σ((k mod 3)−1), exact in f32.
+	// x[i,k] = i mod 128 + 1 and y[j,k] = k mod 3 − 1 give product[i,j] = (i mod 128 + 1)·Σ(k mod 3 − 1); all
+	// factors are exact in bf16, and all sums in f32.
 	a, b := make([]float32, n*n), make([]float32, n*n)
 	var sum float32
-	for i := range n {
-		for k := range n {
-			a[i*n+k] = float32(i + 1)
-			b[i*n+k] = float32(i%3) - 1
+	for k := range n {
+		for i := range n {
+			a[i*n+k] = float32(i%128 + 1)
+			b[i*n+k] = float32(k%3) - 1
 		}
-		sum += float32(i%3) - 1
+		sum += float32(k%3) - 1
 	}
 	inputs, err := d.upload(shape, a, b)
 	if err != nil {
@@ -88,7 +96,7 @@ func (d *Device) probe() (gflops float64, err error) {
 			return 0, err
 		}
 		for i := range n * n {
-			if want := float32(i/n+1) * sum; c[i] != want {
+			if want := float32(i/n%128+1) * sum; c[i] != want {
 				return 0, fmt.Errorf("matmul element %d is %g instead of %g", i, c[i], want)
 			}
 		}
@@ -102,11 +110,15 @@ func (d *Device) probe() (gflops float64, err error) {
 	return 2 * n * n * n / best / 1e9, nil
 }
 
-// upload makes a buffer of the shape for each of the flat arrays.
+// upload makes a buffer of the shape, f32 or bf16, for each of the flat arrays.
 func (d *Device) upload(shape shapes.Shape, arrays ...[]float32) ([]compute.Buffer, error) {
 	var buffers []compute.Buffer
 	for _, array := range arrays {
-		buffer, err := d.backend.BufferFromFlatData(0, array, shape)
+		var flat any = array
+		if shape.DType == dtypes.BFloat16 {
+			flat = bfloat16.FromFloat32s(array...)
+		}
+		buffer, err := d.backend.BufferFromFlatData(0, flat, shape)
 		if err != nil {
 			return nil, err
 		}

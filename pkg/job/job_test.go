@@ -42,6 +42,7 @@ func TestParseRequestRefuses(t *testing.T) {
 		"null":              {`{` + ok + `,"r":null}`, []string{"r: is null"}},
 		"wrong type":        {`{` + ok + `,"max_steps":"50"}`, []string{`max_steps: must be a whole number (found "50")`}},
 		"fraction":          {`{` + ok + `,"max_steps":1.5}`, []string{"max_steps: must be a whole number"}},
+		"full in bf16":      {`{"model":"m","dataset":"d","method":"full","dtype":"bf16"}`, []string{"dtype: is for weights that are not trained"}},
 		"all at once":       {`{"model":"m","r":0,"learning_rate":-1,"dtype":"f8","name":"Ärger"}`, []string{"dataset: is missing", "name: is not a valid name", "r: is out of range", "learning_rate: is out of range", "dtype: is not a known value"}},
 		"head":              {`{` + ok + `,"target_modules":["lm_head"]}`, []string{"target_modules: an adapter on the head"}},
 		"both data":         {`{` + ok + `,"rows":[{"instruction":"a","output":"b"}]}`, []string{"rows: stand beside dataset"}},

@@ -8,13 +8,13 @@ import (
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph functions read like formulas
 )
 
-// Linear computes one projection of a layer: x [rows, in] → [rows, out] with weight [in, out] and bias [out]
-// or nil. module is its name within the layer, for example "mlp.up_proj".
+// Linear computes one projection of a layer: x [rows, in] → [rows, out] with weight [in, out] f32 or [out, in]
+// bf16, and bias [out] or nil. module is its name within the layer, for example "mlp.up_proj".
 type Linear func(module string, x, weight, bias *Node) *Node
 
-// Plain is the linear map itself: x·W + b.
+// Plain is the linear map itself: x·W + b. With a weight in bf16 it is a constant to autodiff: see [Product].
 func Plain(_ string, x, weight, bias *Node) *Node {
-	y := Dot(x, weight).General([]int{1}, nil, []int{0}, nil)
+	y := Product(x, weight)
 	if bias != nil {
 		y = Add(y, BroadcastToDims(ExpandAxes(bias, 0), y.Shape().Dimensions...))
 	}
@@ -37,19 +37,27 @@ func NewBlock(cfg *Config, weights map[string]*Node, linear Linear) *Block {
 	return &Block{cfg: cfg, weights: weights, linear: linear}
 }
 
-// project applies the linear map of a module to x [batch, seq, in].
-func (b *Block) project(module string, x *Node) *Node {
+// Weight is the matrix of a module.
+func (b *Block) Weight(module string) *Node { return b.weights[module+".weight"] }
+
+// Project applies the linear map of a module to x [batch, seq, in].
+func (b *Block) Project(module string, x *Node) *Node {
 	dims := x.Shape().Dimensions
 	flat := Reshape(x, dims[0]*dims[1], dims[2])
-	y := b.linear(module, flat, b.weights[module+".weight"], b.weights[module+".bias"])
+	y := b.linear(module, flat, b.Weight(module), b.weights[module+".bias"])
 	return Reshape(y, dims[0], dims[1], y.Shape().Dim(1))
+}
+
+// AttentionInput normalises x [batch, seq, hidden] for the projections of the attention.
+func (b *Block) AttentionInput(x *Node) *Node {
+	return RMSNorm(x, b.weights["input_layernorm.weight"], b.cfg.Eps)
 }
 
 // QKV normalises x [batch, seq, hidden] and gives queries [batch, seq, QWidth], keys and values
 // [batch, seq, KVWidth], before norm and rotation of the heads.
 func (b *Block) QKV(x *Node) (q, k, v *Node) {
-	h := RMSNorm(x, b.weights["input_layernorm.weight"], b.cfg.Eps)
-	return b.project("self_attn.q_proj", h), b.project("self_attn.k_proj", h), b.project("self_attn.v_proj", h)
+	h := b.AttentionInput(x)
+	return b.Project("self_attn.q_proj", h), b.Project("self_attn.k_proj", h), b.Project("self_attn.v_proj", h)
 }
 
 // Heads splits queries, keys and values of [Block.QKV] into heads and rotates queries and keys:
@@ -69,20 +77,28 @@ func (b *Block) Heads(q, k, v, cos, sin *Node) (qh, kh, vh *Node) {
 
 // Output adds the attention's result [batch, seq, QWidth] to the residual stream x [batch, seq, hidden].
 func (b *Block) Output(x, attention *Node) *Node {
-	return Add(x, b.project("self_attn.o_proj", attention))
+	return Add(x, b.Project("self_attn.o_proj", attention))
+}
+
+// MLPInput normalises the residual stream [batch, seq, hidden] for the projections of the MLP.
+func (b *Block) MLPInput(residual *Node) *Node {
+	return RMSNorm(residual, b.weights["post_attention_layernorm.weight"], b.cfg.Eps)
 }
 
 // GateUp normalises the residual stream and gives the two inputs of the gated MLP, each
 // [batch, seq, intermediate].
 func (b *Block) GateUp(residual *Node) (gate, up *Node) {
-	h := RMSNorm(residual, b.weights["post_attention_layernorm.weight"], b.cfg.Eps)
-	return b.project("mlp.gate_proj", h), b.project("mlp.up_proj", h)
+	h := b.MLPInput(residual)
+	return b.Project("mlp.gate_proj", h), b.Project("mlp.up_proj", h)
 }
 
 // Down adds the MLP's result to the residual stream [batch, seq, hidden].
 func (b *Block) Down(residual, gate, up *Node) *Node {
-	return Add(residual, b.project("mlp.down_proj", Mul(SiLU(gate), up)))
+	return Add(residual, b.Project("mlp.down_proj", Gated(gate, up)))
 }
+
+// Gated is the activation of the MLP: SiLU(gate)·up.
+func Gated(gate, up *Node) *Node { return Mul(SiLU(gate), up) }
 
 // Forward runs the whole layer without a cache: x, result [batch, seq, hidden]; mask as in [Attend].
 func (b *Block) Forward(x, cos, sin, mask *Node) *Node {
@@ -152,13 +168,14 @@ func PaddedMask(valid *Node, window int) *Node {
 	return LogicalAnd(causal, BroadcastToDims(ExpandAxes(valid, 1), batch, seq, seq))
 }
 
-// Embed looks up rows of the embedding [vocab, hidden] for ids [batch, seq] int32: [batch, seq, hidden].
+// Embed looks up rows of the embedding [vocab, hidden] f32 or bf16 for ids [batch, seq] int32: [batch, seq,
+// hidden] f32.
 func Embed(embedding, ids *Node) *Node {
-	return Gather(embedding, ExpandAxes(ids, -1))
+	return ConvertDType(Gather(embedding, ExpandAxes(ids, -1)), dtypes.Float32)
 }
 
 // Logits applies final norm and head to x [rows, hidden]: [rows, vocab]. head is [vocab, hidden], the
 // embedding itself where the model is tied.
 func Logits(cfg *Config, x, norm, head *Node) *Node {
-	return Dot(RMSNorm(x, norm, cfg.Eps), head).General([]int{1}, nil, []int{1}, nil)
+	return HeadProduct(RMSNorm(x, norm, cfg.Eps), head)
 }

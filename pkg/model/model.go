@@ -12,6 +12,7 @@ import (
 	"descant/pkg/safetensors"
 
 	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
@@ -25,8 +26,10 @@ type Model struct {
 	// Head is the output matrix [vocab, hidden]; it is Embed itself where the model is tied.
 	Head *Array
 	// Layers holds the weights of every layer in the order of [Config.LayerTensors], in the shapes of
-	// [Tensor.Memory].
+	// [Tensor.Memory] (f32) or as stored (bf16).
 	Layers [][]*Array
+	// Rounded is the number of matrices whose files hold more digits than bf16 does, 0 in f32.
+	Rounded int
 }
 
 // Load reads a model folder (config.json, model.safetensors or shards with their index) into device memory,
@@ -37,6 +40,11 @@ func Load(dev *device.Device, dir string) (*Model, error) {
 
 // LoadOn is [Load] for a bare backend.
 func LoadOn(backend compute.Backend, dir string) (*Model, error) {
+	return load(backend, dir, dtypes.Float32)
+}
+
+// load reads the matrices as the dtype and everything else as float32.
+func load(backend compute.Backend, dir string, dtype dtypes.DType) (*Model, error) {
 	cfg, err := ReadConfig(dir)
 	if err != nil {
 		return nil, err
@@ -53,8 +61,15 @@ func LoadOn(backend compute.Backend, dir string) (*Model, error) {
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	load := func(into **Array, t Tensor) {
+		read := loadTensor
+		if dtype == dtypes.BFloat16 && len(t.Shape) == 2 {
+			read = loadBF16
+			if info, _ := set.Info(t.Name); info.DType != safetensors.BF16 {
+				m.Rounded++
+			}
+		}
 		group.Go(func() (err error) {
-			*into, err = loadTensor(backend, set, t)
+			*into, err = read(backend, set, t)
 			return err
 		})
 	}
@@ -89,7 +104,18 @@ func (m *Model) Close() {
 }
 
 // Bytes is the memory that the weights take.
-func (m *Model) Bytes() int64 { return 4 * m.Config.Parameters() }
+func (m *Model) Bytes() int64 {
+	n := m.Embed.Bytes() + m.Norm.Bytes()
+	if m.Head != m.Embed {
+		n += m.Head.Bytes()
+	}
+	for _, layer := range m.Layers {
+		for _, w := range layer {
+			n += w.Bytes()
+		}
+	}
+	return n
+}
 
 // checkTensors compares what the files hold with what the configuration asks for.
 func checkTensors(cfg *Config, set *safetensors.Set) error {

@@ -160,9 +160,5 @@ func (c Config) validate() error {
 	if problems := c.Training.Validate(); len(problems) > 0 {
 		return fmt.Errorf("train: %v", problems)
 	}
-	if c.Training.DType == job.DTypeBF16 {
-		return errors.New("dtype bf16 is not available for training: use auto or f32 (weights stored as bfloat16 " +
-			"are converted exactly)")
-	}
 	return nil
 }

@@ -291,7 +291,7 @@ func (e *engine) backward(p *passed, dx *model.Array) error {
 			inputs = append(inputs, e.layers[i].gradient())
 		}
 		out, err := e.run("backward "+e.target.signature(i), func(in []*Node) []*Node {
-			return backwardLayer(e.target, i, in)
+			return backwardLayer(e.target, i, true, in)
 		}, inputs...)
 		dx.Free()
 		model.FreeAll(p.saved[i]...)

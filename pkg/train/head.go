@@ -49,7 +49,7 @@ func headGraph(cfg *model.Config, in []*Node) []*Node {
 	g := h.Graph()
 	rows, vocab := h.Shape().Dim(0), head.Shape().Dim(0)
 	normed := model.RMSNorm(h, norm, cfg.Eps)
-	logits := Dot(normed, head).General([]int{1}, nil, []int{1}, nil)
+	logits := model.HeadProduct(normed, head)
 	wide := func(column *Node) *Node { return BroadcastToDims(ExpandAxes(column, 1), rows, vocab) }
 
 	top := ReduceMax(logits, 1)
@@ -64,7 +64,7 @@ func headGraph(cfg *model.Config, in []*Node) []*Node {
 
 	softmax := Div(exp, wide(sum))
 	dLogits := Mul(Sub(softmax, Where(isLabel, OnesLike(logits), zeros)), wide(weights))
-	dNormed := Dot(dLogits, head).General([]int{1}, nil, []int{0}, nil)
+	dNormed := model.PullHeadProduct(dLogits, head)
 	d := pull([]*Node{normed}, []*Node{dNormed}, []*Node{h, norm})
 	if len(in) == 5 {
 		return []*Node{nll, d[0]}

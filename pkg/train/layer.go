@@ -3,6 +3,7 @@ package train
 import (
 	"descant/pkg/model"
 
+	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph functions read like formulas
 )
 
@@ -29,7 +30,7 @@ func takeLayerInputs(t target, layer int, in []*Node) (l layerInputs, rest []*No
 	return l, in
 }
 
-// saved are the values between the stages of a layer that the backward pass starts from.
+// savedPerLayer is the number of values between the stages of a layer that the backward pass starts from.
 const savedPerLayer = 7
 
 // forwardLayer builds the forward pass of a layer. Inputs: x [batch, seq, hidden], the common ones. Outputs: the
@@ -47,62 +48,87 @@ func forwardLayer(t target, layer int, in []*Node) []*Node {
 	return []*Node{block.Down(residual, gate, up), q, k, v, attention, residual, gate, up}
 }
 
+// layerGradients collects the gradients of a layer's pieces, stage by stage. Every stage is differentiated by
+// itself from saved inputs; the value of its product is then needed by nobody and drops out of the program.
+type layerGradients struct {
+	block  *model.Block
+	pieces []piece
+	grads  []*Node
+}
+
+// stage pulls the gradient of outputs back to inputs, and to the pieces of a module.
+func (l *layerGradients) stage(module string, outputs, cotangents []*Node, inputs ...*Node) []*Node {
+	wrt := append([]*Node{}, inputs...)
+	var at []int
+	for i, p := range l.pieces {
+		if p.module == module {
+			wrt, at = append(wrt, p.node), append(at, i)
+		}
+	}
+	pulled := pull(outputs, cotangents, wrt)
+	for i, p := range at {
+		l.grads[p] = pulled[len(inputs)+i]
+	}
+	return pulled[:len(inputs)]
+}
+
+// project pulls dy [batch, seq, out] through the linear map of a module to its input x [batch, seq, in].
+func (l *layerGradients) project(module string, x, dy *Node) *Node {
+	dx := l.stage(module, []*Node{l.block.Project(module, x)}, []*Node{dy}, x)[0]
+	weight := l.block.Weight(module)
+	if weight.DType() != dtypes.BFloat16 {
+		return dx
+	}
+	dims := dy.Shape().Dimensions
+	frozen := model.PullProduct(Reshape(dy, dims[0]*dims[1], dims[2]), weight)
+	return Add(dx, Reshape(frozen, x.Shape().Dimensions...))
+}
+
 // backwardLayer builds the backward pass of a layer. Inputs: dy (the gradient of the layer's output), x and the
 // saved values of the forward pass, the common ones, and the flat gradient so far (if anything is trained).
-// Outputs: dx, and the flat gradient with this layer's added.
-//
-// Every stage is differentiated by itself from saved inputs; the value of its product is then needed by nobody
-// and drops out of the program.
-func backwardLayer(t target, layer int, in []*Node) []*Node {
+// Outputs: dx if something below is trained, and the flat gradient with this layer's added.
+func backwardLayer(t target, layer int, below bool, in []*Node) []*Node {
 	dy, x := in[0], in[1]
 	q, k, v, attention, residual, gate, up := in[2], in[3], in[4], in[5], in[6], in[7], in[8]
-	l, rest := takeLayerInputs(t, layer, in[2+savedPerLayer:])
-	block, pieces := t.block(layer, l.frozen, l.flat, l.key)
-	mask := model.CausalMask(x.Graph(), x.Shape().Dim(1), t.window(layer))
-	grads := make([]*Node, len(pieces))
-	// stage pulls the gradient of outputs back to inputs, and to the pieces of the named modules.
-	stage := func(outputs, cotangents, inputs []*Node, modules ...string) []*Node {
-		wrt := append([]*Node{}, inputs...)
-		var at []int
-		for i, p := range pieces {
-			for _, m := range modules {
-				if p.module == m {
-					wrt, at = append(wrt, p.node), append(at, i)
-				}
-			}
-		}
-		pulled := pull(outputs, cotangents, wrt)
-		for i, p := range at {
-			grads[p] = pulled[len(inputs)+i]
-		}
-		return pulled[:len(inputs)]
+	c, rest := takeLayerInputs(t, layer, in[2+savedPerLayer:])
+	block, pieces := t.block(layer, c.frozen, c.flat, c.key)
+	l := &layerGradients{block: block, pieces: pieces, grads: make([]*Node, len(pieces))}
+
+	dActivation := l.project("mlp.down_proj", model.Gated(gate, up), dy)
+	d := pull([]*Node{model.Gated(gate, up)}, []*Node{dActivation}, []*Node{gate, up})
+	h := block.MLPInput(residual)
+	dh := Add(l.project("mlp.gate_proj", h, d[0]), l.project("mlp.up_proj", h, d[1]))
+	dResidual := Add(dy, l.stage("post_attention_layernorm", []*Node{block.MLPInput(residual)}, []*Node{dh}, residual)[0])
+
+	dAttention := l.project("self_attn.o_proj", attention, dResidual)
+	d = l.attention(q, k, v, c, model.CausalMask(x.Graph(), x.Shape().Dim(1), t.window(layer)), dAttention)
+	h = block.AttentionInput(x)
+	dh = l.project("self_attn.q_proj", h, d[0])
+	dh = Add(dh, Add(l.project("self_attn.k_proj", h, d[1]), l.project("self_attn.v_proj", h, d[2])))
+	dx := Add(dResidual, l.stage("input_layernorm", []*Node{block.AttentionInput(x)}, []*Node{dh}, x)[0])
+
+	var out []*Node
+	if below {
+		out = append(out, dx)
 	}
-
-	d := stage([]*Node{block.Down(residual, gate, up)}, []*Node{dy}, []*Node{residual, gate, up}, "mlp.down_proj")
-	dResidual := d[0]
-
-	gate, up = block.GateUp(residual)
-	d = stage([]*Node{gate, up}, d[1:], []*Node{residual}, "post_attention_layernorm", "mlp.gate_proj", "mlp.up_proj")
-	dResidual = Add(dResidual, d[0])
-
-	d = stage([]*Node{block.Output(x, attention)}, []*Node{dResidual}, []*Node{x, attention}, "self_attn.o_proj")
-	dx := d[0]
-
-	qh, kh, vh := block.Heads(q, k, v, l.cos, l.sin)
-	d = stage([]*Node{model.Attend(qh, kh, vh, mask)}, d[1:], []*Node{q, k, v}, "self_attn.q_norm", "self_attn.k_norm")
-
-	q, k, v = block.QKV(x)
-	d = stage([]*Node{q, k, v}, d, []*Node{x}, "input_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
-	dx = Add(dx, d[0])
-
 	if len(pieces) == 0 {
-		return []*Node{dx}
+		return out
 	}
-	flat := make([]*Node, len(grads))
-	for i, g := range grads {
+	flat := make([]*Node, len(pieces))
+	for i, g := range l.grads {
 		flat[i] = Reshape(g, g.Shape().Size())
 	}
-	return []*Node{dx, Add(rest[0], Concatenate(flat, 0))}
+	return append(out, Add(rest[0], Concatenate(flat, 0)))
+}
+
+// attention pulls the gradient of the attention's result back to q, k and v, and to the norms of their heads.
+func (l *layerGradients) attention(q, k, v *Node, c layerInputs, mask, d *Node) []*Node {
+	qh, kh, vh := l.block.Heads(q, k, v, c.cos, c.sin)
+	heads := pull([]*Node{model.Attend(qh, kh, vh, mask)}, []*Node{d}, []*Node{qh, kh, vh})
+	// q, k and v go through the heads apart from one another.
+	dq := l.stage("self_attn.q_norm", []*Node{qh}, heads[:1], q)[0]
+	dk := l.stage("self_attn.k_norm", []*Node{kh}, heads[1:2], k)[0]
+	return []*Node{dq, dk, Reshape(heads[2], v.Shape().Dimensions...)}
 }
 
 // pull multiplies the cotangents of outputs with the Jacobian: the gradients with respect to each node of wrt.

@@ -66,7 +66,7 @@ type run struct {
 // prepare loads the base, chooses what is trained and goes to the step to start from.
 func (r *run) prepare() error {
 	t := r.cfg.Training
-	base, err := model.Load(r.cfg.Device, r.cfg.BaseDir)
+	base, err := r.loadBase()
 	if err != nil {
 		return err
 	}
@@ -107,6 +107,25 @@ func (r *run) prepare() error {
 		r.engine.close()
 	}
 	return err
+}
+
+// loadBase reads the base's weights in the dtype of the settings.
+func (r *run) loadBase() (*model.Model, error) {
+	if r.cfg.Training.DType != job.DTypeBF16 {
+		return model.Load(r.cfg.Device, r.cfg.BaseDir)
+	}
+	base, err := model.LoadBF16(r.cfg.Device, r.cfg.BaseDir)
+	if err != nil {
+		return nil, fmt.Errorf("train with dtype bf16: %w", err)
+	}
+	if base.Rounded > 0 {
+		r.cfg.Logger.Warn("the base's files hold more digits than bf16: its matrices were rounded; dtype f32 keeps them",
+			"matrices", base.Rounded, "stored", base.Config.Stored)
+	}
+	if d := r.cfg.Device; d.Kind() == device.XLA && !device.CPUFacts().FastBF16() {
+		r.cfg.Logger.Warn("this processor has no bf16 instructions: dtype bf16 saves memory here, but no time")
+	}
+	return base, nil
 }
 
 func (r *run) prepareRows(base *model.Config) error {

@@ -11,6 +11,7 @@ import (
 	"descant/pkg/bus"
 	"descant/pkg/dataset"
 	"descant/pkg/job"
+	"descant/pkg/model"
 	"descant/pkg/pb"
 	"descant/pkg/registry"
 	"descant/pkg/stage"
@@ -167,6 +168,10 @@ func trainError(ctx context.Context, a *stage.Attempt, err error) error {
 	var diverged *train.NotFiniteError
 	if errors.As(err, &diverged) {
 		return divergence(a, diverged)
+	}
+	if errors.Is(err, model.ErrNoBF16) {
+		return job.UserError(job.CodeBadRequest, "dtype bf16 cannot be used by this trainer: it computes in pure Go",
+			"use dtype f32 or auto, or run `make setup` on the trainer's machine, which installs XLA")
 	}
 	return job.AsError("train", err)
 }

@@ -1,0 +1,130 @@
+package model
+
+import (
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"descant/pkg/device"
+	"descant/pkg/safetensors"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/dtypes/bfloat16"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph functions read like formulas
+)
+
+// ErrNoBF16 says that a device cannot compute with weights in bf16.
+var ErrNoBF16 = errors.New("the pure-Go backend has no usable bf16 product: use dtype f32 or auto, or the device xla or cuda")
+
+// LoadBF16 is [Load] with every matrix in bf16 and in the files' own layout [out, in]; vectors (norms, biases)
+// are float32. Matrices stored with more digits are rounded to the nearest and counted in [Model.Rounded].
+//
+// Such a model takes half the memory of [Load]'s. Its products round the other operand to bf16 too and add up
+// in float32 (see [Product]).
+func LoadBF16(dev *device.Device, dir string) (*Model, error) {
+	if dev.Kind() == device.Go {
+		return nil, ErrNoBF16
+	}
+	return load(dev.Backend(), dir, dtypes.BFloat16)
+}
+
+// loadBF16 copies or rounds one matrix, in the files' layout.
+func loadBF16(backend compute.Backend, set *safetensors.Set, t Tensor) (*Array, error) {
+	info, _ := set.Info(t.Name)
+	data := set.Bytes(t.Name)
+	defer Forget(data)
+	return fillBF16(backend, func(out []byte) error {
+		if info.DType == safetensors.BF16 {
+			copy(out, data)
+			return nil
+		}
+		size := info.DType.Size()
+		const block = 1 << 16 // values; no second copy of a large tensor exists
+		for at := 0; at < len(data)/size; at += block {
+			end := min(at+block, len(data)/size)
+			values, err := safetensors.DecodeFloat32(info.DType, data[at*size:end*size])
+			if err != nil {
+				return fmt.Errorf("tensor %s: %w", t.Name, err)
+			}
+			rounded, err := safetensors.EncodeFloat32(safetensors.BF16, values)
+			if err != nil {
+				return fmt.Errorf("tensor %s: %w", t.Name, err)
+			}
+			copy(out[2*at:], rounded)
+		}
+		return nil
+	}, t.Shape...)
+}
+
+// fillBF16 makes a bf16 array whose little-endian bytes fill writes, in place where the device shares its memory.
+func fillBF16(backend compute.Backend, fill func(out []byte) error, dims ...int) (*Array, error) {
+	shape := shapes.Make(dtypes.BFloat16, dims...)
+	var values []bfloat16.BFloat16
+	a := &Array{shape: shape}
+	if backend.HasSharedBuffers() {
+		buffer, flat, err := backend.NewSharedBuffer(0, shape)
+		if err != nil {
+			return nil, fmt.Errorf("allocate %s: %w", shape, err)
+		}
+		a.buffer = buffer
+		var ok bool
+		if values, ok = flat.([]bfloat16.BFloat16); !ok {
+			a.Free()
+			return nil, fmt.Errorf("allocate %s: the device gave %T", shape, flat)
+		}
+	} else {
+		values = make([]bfloat16.BFloat16, shape.Size())
+	}
+	if err := fill(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), 2*len(values))); err != nil {
+		a.Free()
+		return nil, err
+	}
+	if a.buffer == nil {
+		buffer, err := backend.BufferFromFlatData(0, values, shape)
+		if err != nil {
+			return nil, fmt.Errorf("upload %s: %w", shape, err)
+		}
+		a.buffer = buffer
+	}
+	return a, nil
+}
+
+// Product is x·W: x [rows, in] f32 → [rows, out] f32.
+//
+// weight is [in, out] f32, or [out, in] bf16: then x is rounded to bf16, products are exact and added up in f32.
+// This mixture, and this layout of each, is what CPUs with bf16 instructions run fastest; a result in bf16 is
+// slower. To autodiff a bf16 product is a constant, because the gradient that it would derive converts the weight
+// to f32: add [PullProduct] by hand.
+func Product(x, weight *Node) *Node {
+	if weight.DType() != dtypes.BFloat16 {
+		return Dot(x, weight).General([]int{1}, nil, []int{0}, nil)
+	}
+	return StopGradient(mixedDot(x, weight, 1))
+}
+
+// PullProduct is the gradient of [Product] with a bf16 weight [out, in] to x: dy [rows, out] f32 → [rows, in] f32.
+func PullProduct(dy, weight *Node) *Node { return mixedDot(dy, weight, 0) }
+
+// HeadProduct gives logits: x [rows, hidden] f32, head [vocab, hidden] f32 or bf16 → [rows, vocab] f32. To autodiff
+// it is a constant where the head is bf16.
+func HeadProduct(x, head *Node) *Node {
+	if head.DType() == dtypes.BFloat16 {
+		return Product(x, head)
+	}
+	return Dot(x, head).General([]int{1}, nil, []int{1}, nil)
+}
+
+// PullHeadProduct is the gradient of [HeadProduct] to x: d [rows, vocab] f32 → [rows, hidden] f32.
+func PullHeadProduct(d, head *Node) *Node {
+	if head.DType() == dtypes.BFloat16 {
+		return PullProduct(d, head)
+	}
+	return Dot(d, head).General([]int{1}, nil, []int{0}, nil)
+}
+
+// mixedDot contracts x's last axis, rounded to bf16, with an axis of a bf16 matrix; sums and result are f32.
+func mixedDot(x, weight *Node, axis int) *Node {
+	return Dot(ConvertDType(x, dtypes.BFloat16), weight).WithOutputDType(dtypes.Float32).General([]int{1}, nil, []int{axis}, nil)
+}
