@@ -55,6 +55,8 @@ type Training struct {
 
 	SaveMinutes    float64 `json:"save_minutes" yaml:"save_minutes" help:"a checkpoint when the last one is so many minutes old; 0: none by time"`
 	SaveTotalLimit int     `json:"save_total_limit" yaml:"save_total_limit" help:"checkpoints that are kept while the job runs; 0: as many as the trainer's keep_checkpoints says"`
+
+	GradientCheckpointing bool `json:"gradient_checkpointing" yaml:"gradient_checkpointing" help:"keep only every layer's input for the backward pass and compute the rest again: less memory, more time, the same numbers"`
 }
 
 // Values of the hyper-parameters that are one of a few words.

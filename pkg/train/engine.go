@@ -19,6 +19,8 @@ type engine struct {
 	optimizer adamW
 	programs  map[string]*model.Program
 	tables    map[int][2]*model.Array
+	// checkpointing keeps only the input of every layer and computes the rest again (gradient checkpointing).
+	checkpointing bool
 	// noise is the alpha of NEFTune, 0 for none.
 	noise float64
 
@@ -193,17 +195,12 @@ func (e *engine) forward(b *microBatch, seed uint64) (p *passed, err error) {
 			common = append(common, e.layers[i].value)
 		}
 		p.common = append(p.common, common)
-		out, err := e.run("forward "+e.target.signature(i), func(in []*Node) []*Node {
-			return forwardLayer(e.target, i, in)
-		}, append([]*model.Array{p.inputs[i]}, common...)...)
+		out, err := e.forwardLayer(i, p.inputs[i], common)
 		if err != nil {
 			return p, fmt.Errorf("layer %d: %w", i, err)
 		}
 		p.inputs = append(p.inputs, out[0])
 		p.saved = append(p.saved, out[1:])
-		if i < e.lowest() {
-			model.FreeAll(out[1:]...) // no gradient comes down here
-		}
 	}
 	return p, nil
 }
@@ -284,6 +281,28 @@ func (e *engine) chunk(last *model.Array, places, labels []int32, rows int, scal
 	return nll, out[1], at, err
 }
 
+// forwardLayer gives a layer's output and, where the backward pass comes and nothing is to be computed again, what it
+// starts from.
+func (e *engine) forwardLayer(i int, x *model.Array, common []*model.Array) ([]*model.Array, error) {
+	inputs := append([]*model.Array{x}, common...)
+	if e.checkpointing || i < e.lowest() {
+		return e.run("output "+e.target.signature(i), func(in []*Node) []*Node {
+			return forwardLayer(e.target, i, in)[:1]
+		}, inputs...)
+	}
+	return e.run("forward "+e.target.signature(i), func(in []*Node) []*Node {
+		return forwardLayer(e.target, i, in)
+	}, inputs...)
+}
+
+// again computes what a layer's backward pass starts from a second time, from the layer's input.
+func (e *engine) again(p *passed, i int) (err error) {
+	p.saved[i], err = e.run("again "+e.target.signature(i), func(in []*Node) []*Node {
+		return forwardLayer(e.target, i, in)[1:]
+	}, append([]*model.Array{p.inputs[i]}, p.common[i]...)...)
+	return err
+}
+
 // lowest is the lowest layer that a gradient has to reach: nothing is trained below it.
 func (e *engine) lowest() int {
 	if e.embed != nil {
@@ -303,6 +322,12 @@ func (e *engine) backward(p *passed, dx *model.Array) error {
 	lowest := e.lowest()
 	for i := e.config.Layers - 1; i >= lowest; i-- {
 		below := i > lowest || e.embed != nil
+		if e.checkpointing {
+			if err := e.again(p, i); err != nil {
+				dx.Free()
+				return fmt.Errorf("layer %d: %w", i, err)
+			}
+		}
 		inputs := append([]*model.Array{dx, p.inputs[i]}, p.saved[i]...)
 		inputs = append(inputs, p.common[i]...)
 		if e.layers[i] != nil {

@@ -91,7 +91,7 @@ func (r *run) prepare() error {
 	if err != nil {
 		return err
 	}
-	r.engine.noise = t.NEFTuneAlpha
+	r.engine.noise, r.engine.checkpointing = t.NEFTuneAlpha, t.GradientCheckpointing
 	for _, g := range r.engine.groups() {
 		r.result.TrainedParameters += int64(g.value.Shape().Size())
 	}
