@@ -133,7 +133,7 @@ func (v *verification) adapter(ctx context.Context, s *system, found registry.Re
 		return err
 	}
 	v.compare("manifest", found.Version.GetDigest(), blob.Digest(data), err)
-	if err != nil || blob.Digest(data) != found.Version.GetDigest() {
+	if v.Checks[0].State != digestOK {
 		return nil // nothing that it says can be relied on
 	}
 	v.manifest = new(pb.AdapterManifest)

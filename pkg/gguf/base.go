@@ -11,7 +11,7 @@ import (
 	"descant/pkg/safetensors"
 )
 
-// ErrNoForm: llama.cpp cannot compute a base as transformers does.
+// ErrNoForm says that llama.cpp cannot compute a base as transformers does.
 var ErrNoForm = errors.New("it has no form in llama.cpp")
 
 // WriteBase writes a model folder as a GGUF file: matrices in their own dtype (F32, F16 or BF16), vectors in

@@ -1,6 +1,7 @@
 package gguf
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -48,8 +49,11 @@ func NewModelfile(t *tokenizer.Tokenizer, from, adapter string) (*Modelfile, err
 		}
 	}
 	own, err := t.Template()
+	if errors.Is(err, tokenizer.ErrNoTemplate) {
+		return m, nil // it completes texts
+	}
 	if err != nil {
-		return m, nil // a base without a chat template completes texts
+		return nil, err
 	}
 	r := &renderings{own: own, bos: t.SpecialTokens()["bos_token"]}
 	for _, candidate := range ollamaTemplates() {

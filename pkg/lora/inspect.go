@@ -38,7 +38,7 @@ func Inspect(cfg *model.Config, dir string) (*Adapter, []string) {
 			for _, part := range m.parts() {
 				for _, v := range flats[layer][part.offset : part.offset+part.shape[0]*part.shape[1]] {
 					if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
-						problems = append(problems, fmt.Sprintf("%s holds a value that is no finite number", part.key))
+						problems = append(problems, part.key+" holds a value that is no finite number")
 						break
 					}
 				}

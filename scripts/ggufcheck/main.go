@@ -75,8 +75,11 @@ func run(ctx context.Context, node, parity string) error {
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // the system empties its temporary folder, too
 	cases, err := filepath.Glob(filepath.Join(parity, "*", "generate.json"))
-	if err != nil || len(cases) == 0 {
-		return fmt.Errorf("no case with generate.json in %s (%v)", parity, err)
+	if err != nil {
+		return err
+	}
+	if len(cases) == 0 {
+		return fmt.Errorf("no case with generate.json in %s", parity)
 	}
 	var checks []check
 	for _, path := range cases {
