@@ -154,6 +154,9 @@ func (e *estimation) finish(t job.Training) {
 	if t.Method == job.MethodLora && t.DType != job.DTypeBF16 && len(half.Validate()) == 0 {
 		suggest(m.Weights/2, "dtype bf16")
 	}
+	if !t.GradientCheckpointing {
+		suggest(m.Saved-m.Checkpointed, "gradient_checkpointing (slower: each layer's forward pass runs twice)")
+	}
 	if n := t.PerDeviceTrainBatchSize; n > 1 {
 		half := n / 2
 		suggest(m.Saved-m.Saved*int64(half)/int64(n), "per_device_train_batch_size %d with gradient_accumulation_steps %d", half, t.GradientAccumulationSteps*((n+half-1)/half))

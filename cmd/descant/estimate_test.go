@@ -38,12 +38,13 @@ func TestAdvice(t *testing.T) {
 	settings := job.DefaultTraining()
 	settings.PerDeviceTrainBatchSize, settings.GradientAccumulationSteps = 3, 4
 	e := estimation{Available: 2000 << 20, Training: &train.Estimate{
-		Memory: train.MemoryEstimate{Peak: 3000 << 20, Saved: 1200 << 20},
+		Memory: train.MemoryEstimate{Peak: 3000 << 20, Saved: 1200 << 20, Checkpointed: 300 << 20},
 		Widths: []train.Width{{Width: 64}, {Width: 256}, {Width: 1024}},
 	}}
 	e.finish(settings)
 	peak := int64(3000 << 20)
 	want := []advice{
+		{"gradient_checkpointing (slower: each layer's forward pass runs twice)", peak - 900<<20},
 		{"per_device_train_batch_size 1 with gradient_accumulation_steps 12", peak - 800<<20},
 		{"max_length 256 (longer rows would be cut)", peak - 900<<20},
 	}

@@ -48,6 +48,8 @@ type MemoryEstimate struct {
 	Weights int64 `json:"weights"`
 	// Saved is what the forward pass of the largest rectangle keeps for the backward pass.
 	Saved int64 `json:"saved_activations"`
+	// Checkpointed is what of Saved gradient checkpointing would keep: the inputs of all layers, and the rest of one.
+	Checkpointed int64 `json:"with_gradient_checkpointing"`
 	// Optimizer is everything trained: parameters, gradient and the two moments.
 	Optimizer int64 `json:"optimizer"`
 	// Head bounds the logits of one chunk with their gradient.
@@ -168,6 +170,7 @@ type measurement struct {
 	compiled     time.Duration
 	checkTime    time.Duration // with what it compiles
 	layerSaved   int64
+	layerInput   int64
 	peak         int64
 }
 
@@ -268,7 +271,8 @@ func (m *measurement) layer(b *microBatch) error {
 		}
 		forward := time.Since(start)
 		if m.layerSaved == 0 {
-			m.layerSaved = bytesOf(p.saved[0]) + p.inputs[0].Bytes()
+			m.layerInput = p.inputs[0].Bytes()
+			m.layerSaved = bytesOf(p.saved[0]) + m.layerInput
 		}
 		start = time.Now()
 		_, dx, err := e.loss(p, 1)
@@ -403,6 +407,7 @@ func (m *measurement) result(whole *model.Config) *Estimate {
 	const state = 4 * 4 // bytes of value, gradient and two moments of a parameter
 	y.Weights = int64(m.layers)*m.weights + m.outsideWeights()
 	y.Saved = int64(m.layers) * m.layerSaved
+	y.Checkpointed = y.Saved - more*(m.layerSaved-m.layerInput)
 	y.Optimizer = state * e.TrainedParameters
 	y.Head = 3 * 4 * int64(m.largestChunk) * int64(whole.Vocab)
 	steps := m.peak + more*(m.weights+m.layerSaved) + state*(m.trained-here)
