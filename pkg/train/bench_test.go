@@ -13,7 +13,8 @@ import (
 )
 
 // BenchmarkLora trains an adapter on all linear layers of the model in DESCANT_BENCH_MODEL, rows×tokens as in
-// DESCANT_BENCH_SHAPE (default 1x128), and reports tokens per second, memory and compile time.
+// DESCANT_BENCH_SHAPE (default 1x128), in DESCANT_BENCH_DTYPE (default f32), with gradient checkpointing where
+// DESCANT_BENCH_CHECKPOINTING is set, and reports tokens per second, memory and compile time.
 func BenchmarkLora(b *testing.B) {
 	dir := os.Getenv("DESCANT_BENCH_MODEL")
 	if dir == "" {
@@ -42,6 +43,10 @@ func BenchmarkLora(b *testing.B) {
 	training := job.DefaultTraining()
 	training.PerDeviceTrainBatchSize, training.GradientAccumulationSteps = rows, 1
 	training.MaxSteps, training.SaveSteps, training.MaxLength = max(2, b.N), 0, max(8, width)
+	if dtype := os.Getenv("DESCANT_BENCH_DTYPE"); dtype != "" {
+		training.DType = dtype
+	}
+	training.GradientCheckpointing = os.Getenv("DESCANT_BENCH_CHECKPOINTING") != ""
 	if method := os.Getenv("DESCANT_BENCH_METHOD"); method != "" {
 		training.Method = method
 	}
