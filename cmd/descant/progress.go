@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"sync"
 	"time"
@@ -82,10 +83,28 @@ func eventText(e *pb.Event) string {
 			return e.GetMessage()
 		}
 		return e.GetLevel() + ": " + e.GetMessage()
+	case bus.EventEval:
+		return evaluationText(e.GetEvaluation())
 	case bus.EventRejected:
 		return "rejected: " + e.GetMessage()
 	}
 	return ""
+}
+
+// evaluationText is an evaluation on one line.
+func evaluationText(e *pb.Evaluation) string {
+	if e == nil {
+		return ""
+	}
+	text := fmt.Sprintf("evaluation of %d rows: loss %.4f, perplexity %.2f, ", e.GetRows(), e.GetLoss(), math.Exp(e.GetLoss()))
+	if e.GetStep() == 0 {
+		return text + "of the base"
+	}
+	text += fmt.Sprintf("after step %d (base %.4f, best %.4f after step %d)", e.GetStep(), e.GetBaseLoss(), e.GetBestLoss(), e.GetBestStep())
+	if e.GetStop() {
+		text += fmt.Sprintf("; no improvement in %d evaluations: training stops early", e.GetWorse())
+	}
+	return text
 }
 
 func seconds(s float64) string {

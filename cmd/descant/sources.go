@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"descant/pkg/dataset"
 	"descant/pkg/job"
@@ -53,10 +54,19 @@ func datasetNames(r *job.Request) (list []string) {
 	return list
 }
 
+// allNames are those and the dataset for evaluation, each once.
+func allNames(r *job.Request) []string {
+	list := datasetNames(r)
+	if r.EvalDataset != "" && !slices.Contains(list, r.EvalDataset) {
+		list = append(list, r.EvalDataset)
+	}
+	return list
+}
+
 // localSources finds the files among the datasets of a request.
 func localSources(r *job.Request) (*sources, error) {
 	s := &sources{request: r, files: map[string]string{}}
-	for _, name := range datasetNames(r) {
+	for _, name := range allNames(r) {
 		path, err := localFile(name)
 		if err != nil {
 			return nil, err
@@ -71,7 +81,7 @@ func localSources(r *job.Request) (*sources, error) {
 // check reads every file here, where mistakes are cheapest; all problems of all files are one error.
 func (s *sources) check() error {
 	var refused tokenizer.RefusedError
-	for _, name := range datasetNames(s.request) {
+	for _, name := range allNames(s.request) {
 		if s.files[name] == "" {
 			continue
 		}
@@ -93,7 +103,8 @@ func (s *sources) check() error {
 
 // replace lets every file be known under another name, which store gives.
 func (s *sources) replace(store func(path string) (string, error)) error {
-	for _, name := range datasetNames(s.request) {
+	eval := s.request.EvalDataset
+	for _, name := range allNames(s.request) {
 		path := s.files[name]
 		if path == "" {
 			continue
@@ -102,7 +113,10 @@ func (s *sources) replace(store func(path string) (string, error)) error {
 		if err != nil {
 			return fmt.Errorf("store %s: %w", name, err)
 		}
-		if len(s.request.Datasets) == 0 {
+		if name == eval {
+			s.request.EvalDataset = stored
+		}
+		if s.request.Dataset == name {
 			s.request.Dataset = stored
 		}
 		for i := range s.request.Datasets {

@@ -19,6 +19,7 @@ const (
 const (
 	EventState    = "state"
 	EventStep     = "step"
+	EventEval     = "eval"
 	EventLog      = "log"
 	EventRejected = "rejected"
 )

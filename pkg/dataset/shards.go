@@ -195,5 +195,11 @@ func (s *Subset) Len() int { return len(s.rows) }
 // Row returns the ids and labels of row i of the subset.
 func (s *Subset) Row(i int) (ids, labels []int32) { return s.shards.Row(s.rows[i]) }
 
+// Index is that of row i of the subset among the rows of the dataset: see [Shards.Index].
+func (s *Subset) Index(i int) int { return s.shards.Index(s.rows[i]) }
+
+// Line is that of row i of the subset: see [Shards.Line].
+func (s *Subset) Line(i int) int { return s.shards.Line(s.rows[i]) }
+
 // Order is the order of all rows of the subset in an epoch.
 func (s *Subset) Order(seed int64, epoch int) []int { return Order(len(s.rows), seed, epoch) }

@@ -17,16 +17,16 @@ func TestDataOptions(t *testing.T) {
 		t.Errorf("request %+v", r)
 	}
 	parts := []SpecDataset{{"a", "sha256:1", "sha256:1", 1}, {"b", "sha256:2", "sha256:2", 0.5}}
-	spec := NewMixtureSpec(r, parts)
+	spec := NewMixtureSpec(r, parts, nil)
 	back, err := ParseSpec(spec.Canonical())
 	if err != nil || back.ID() != spec.ID() || !slices.Equal(back.Parts(), parts) || spec.Dataset != "a=1,b=0.5" {
 		t.Errorf("spec %+v, %v", back, err)
 	}
 	parts[1].Weight = 0.25
-	if other := NewMixtureSpec(r, parts); other.ID() == spec.ID() || other.DatasetDigest == spec.DatasetDigest {
+	if other := NewMixtureSpec(r, parts, nil); other.ID() == spec.ID() || other.DatasetDigest == spec.DatasetDigest {
 		t.Error("another weight is the same job")
 	}
-	if one := NewSpec(r, "d", "sha256:1").Parts(); len(one) != 1 || one[0].Weight != 1 || one[0].Dataset != "d" {
+	if one := NewSpec(r, "d", "sha256:1", nil).Parts(); len(one) != 1 || one[0].Weight != 1 || one[0].Dataset != "d" {
 		t.Errorf("parts of a single dataset %+v", one)
 	}
 }

@@ -82,7 +82,7 @@ func TestSameRequestIsSameJob(t *testing.T) {
 		if len(problems) > 0 {
 			t.Fatal(Problems(problems).Error())
 		}
-		return NewSpec(r, r.Dataset, "sha256:aa").ID()
+		return NewSpec(r, r.Dataset, "sha256:aa", nil).ID()
 	}
 	plain := id(`{"model":"m","dataset":"d","name":"n"}`)
 	if other := id(` {"name":"n", "r":8, "dataset":"d", "learning_rate":0.0002, "model":"m"} `); other != plain {
@@ -101,7 +101,7 @@ func TestSpecRoundTrip(t *testing.T) {
 	t.Parallel()
 	r := NewRequest()
 	r.Model, r.Dataset = "m", "builtin:sample"
-	spec := NewSpec(r, r.Dataset, "sha256:aa")
+	spec := NewSpec(r, r.Dataset, "sha256:aa", nil)
 	if !ValidName(spec.Name) || !strings.HasPrefix(spec.Name, "adapter-") {
 		t.Errorf("name = %q", spec.Name)
 	}
@@ -200,6 +200,33 @@ func TestSchedulerKwargsText(t *testing.T) {
 	for _, text := range []string{"min_lr", "min_lr_rates=1", "num_decay_steps=many"} {
 		if err := new(SchedulerKwargs).UnmarshalText([]byte(text)); err == nil {
 			t.Errorf("%q was accepted", text)
+		}
+	}
+}
+
+func TestEvaluationRefuses(t *testing.T) {
+	t.Parallel()
+	for request, want := range map[string][]string{
+		`"val_size":0.1,"eval_steps":10,"early_stopping_patience":3,"load_best_model_at_end":true`: nil,
+		`"eval_dataset":"e"`:                               nil,
+		`"eval_dataset":"e","val_size":0.1`:                {"val_size: stands beside eval_dataset"},
+		`"eval_steps":10`:                                  {"eval_steps: there are no rows for evaluation"},
+		`"val_size":2.5`:                                   {"val_size: is neither a share nor a whole number"},
+		`"val_size":0.1,"early_stopping_patience":3`:       {"early_stopping_patience: needs evaluations"},
+		`"val_size":0.1,"load_best_model_at_end":true`:     {"load_best_model_at_end: needs evaluations"},
+		`"val_size":0.1,"early_stopping_threshold":0.1`:    {"early_stopping_threshold: has no effect alone"},
+		`"per_device_eval_batch_size":2`:                   {"per_device_eval_batch_size: there are no rows"},
+		`"val_size":-1,"eval_steps":-1,"eval_dataset":"e"`: {"val_size: is out of range", "eval_steps: is out of range"},
+	} {
+		_, problems := ParseRequest([]byte(`{"model":"m","dataset":"d",` + request + `}`))
+		if len(problems) != len(want) {
+			t.Errorf("%s: problems:\n%s\nwant %d of them", request, Problems(problems).Error(), len(want))
+			continue
+		}
+		for i, text := range want {
+			if !strings.Contains(problems[i].String(), text) {
+				t.Errorf("%s: problem %q does not say %q", request, problems[i], text)
+			}
 		}
 	}
 }

@@ -21,6 +21,8 @@ type Request struct {
 	Dataset string `json:"dataset,omitempty" yaml:"dataset" help:"name or sha256: digest of a pushed dataset, s3://key, or builtin:sample"`
 	// Datasets are several datasets with weights, in place of Dataset.
 	Datasets Mixture `json:"datasets,omitempty" yaml:"datasets" help:"several datasets in place of dataset, each with how often its rows are trained, such as support=2,chat=0.5"`
+	// EvalDataset is a dataset, in place of Training's val_size, on which the model is evaluated and not trained.
+	EvalDataset string `json:"eval_dataset,omitempty" yaml:"eval_dataset" help:"dataset for evaluation, named like dataset; val_size takes rows of dataset instead"`
 	// Rows are the rows themselves, at most MaxInlineBytes, in place of Dataset.
 	Rows []json.RawMessage `json:"rows,omitempty" yaml:"-" help:"rows of the dataset itself, at most 256 KiB"`
 	// Name is what the adapter is published under; left out, it is made from the job's id.
@@ -88,6 +90,7 @@ func (r *Request) validate(unread []Problem) []Problem {
 		found = append(found, Problem{Field: "model", Reason: "is missing", Next: `name a base, for example "Qwen/Qwen2.5-0.5B-Instruct" or "builtin:tiny"`})
 	}
 	found = append(found, r.validateData()...)
+	found = append(found, r.validateEvaluation()...)
 	if r.Name != "" {
 		if p := NameProblem("name", r.Name); p != nil {
 			found = append(found, *p)

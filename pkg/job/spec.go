@@ -22,8 +22,10 @@ type Spec struct {
 	DatasetDigest string `json:"dataset_digest"`
 	// Datasets are the parts of a mixture, pinned; Dataset then names them all and DatasetDigest is that of this list.
 	Datasets []SpecDataset `json:"datasets,omitempty"`
-	Name     string        `json:"name"`
-	Training Training      `json:"training"`
+	// EvalDataset is the dataset for evaluation, pinned; nil without one.
+	EvalDataset *SpecDataset `json:"eval_dataset,omitempty"`
+	Name        string       `json:"name"`
+	Training    Training     `json:"training"`
 }
 
 // SpecDataset is one dataset of a mixture.
@@ -44,19 +46,20 @@ func (s Spec) Parts() []SpecDataset {
 	return []SpecDataset{{Name: s.Dataset, Dataset: s.Dataset, Digest: s.DatasetDigest, Weight: 1}}
 }
 
-// NewMixtureSpec pins a request to several datasets.
-func NewMixtureSpec(r Request, parts []SpecDataset) Spec {
+// NewMixtureSpec pins a request to several datasets. eval is that for evaluation, nil without one.
+func NewMixtureSpec(r Request, parts []SpecDataset, eval *SpecDataset) Spec {
 	text, err := json.Marshal(parts)
 	if err != nil {
 		panic(fmt.Sprintf("job: datasets of %s cannot be written as JSON: %v", r.Model, err)) // a weight that Validate refuses
 	}
 	sum := sha256.Sum256(text)
-	return newSpec(Spec{Model: r.Model, Dataset: r.Datasets.String(), DatasetDigest: "sha256:" + hex.EncodeToString(sum[:]), Datasets: parts, Name: r.Name, Training: r.Training})
+	return newSpec(Spec{Model: r.Model, Dataset: r.Datasets.String(), DatasetDigest: "sha256:" + hex.EncodeToString(sum[:]), Datasets: parts, EvalDataset: eval, Name: r.Name, Training: r.Training})
 }
 
-// NewSpec pins a request to the digest of its dataset. A request without a name gets one from its id.
-func NewSpec(r Request, dataset, digest string) Spec {
-	return newSpec(Spec{Model: r.Model, Dataset: dataset, DatasetDigest: digest, Name: r.Name, Training: r.Training})
+// NewSpec pins a request to the digest of its dataset and to the dataset for evaluation, nil without one. A request
+// without a name gets one from its id.
+func NewSpec(r Request, dataset, digest string, eval *SpecDataset) Spec {
+	return newSpec(Spec{Model: r.Model, Dataset: dataset, DatasetDigest: digest, EvalDataset: eval, Name: r.Name, Training: r.Training})
 }
 
 func newSpec(spec Spec) Spec {

@@ -45,6 +45,13 @@ type Training struct {
 	LossOn                    string  `json:"loss_on" yaml:"loss_on" help:"tokens that are trained: full (the whole row), completion (answers only) or last_turn (the last answer)"`
 	Seed                      int64   `json:"seed" yaml:"seed" help:"seed of initialisation, row order and dropout"`
 
+	ValSize                float64 `json:"val_size" yaml:"val_size" help:"rows of the dataset that are kept for evaluation: a share below 1 or a number of rows; 0 means none"`
+	EvalSteps              int     `json:"eval_steps" yaml:"eval_steps" help:"an evaluation every so many steps; 0 means only at the start and the end"`
+	PerDeviceEvalBatchSize int     `json:"per_device_eval_batch_size" yaml:"per_device_eval_batch_size" help:"rows that are evaluated together; 0 means per_device_train_batch_size"`
+	EarlyStoppingPatience  int     `json:"early_stopping_patience" yaml:"early_stopping_patience" help:"evaluations without improvement after which training ends; 0 turns it off"`
+	EarlyStoppingThreshold float64 `json:"early_stopping_threshold" yaml:"early_stopping_threshold" help:"by how much the loss must fall to count as an improvement"`
+	LoadBestModelAtEnd     bool    `json:"load_best_model_at_end" yaml:"load_best_model_at_end" help:"publish the parameters of the best evaluation instead of the last ones"`
+
 	LoggingSteps int    `json:"logging_steps" yaml:"logging_steps" help:"a step event every so many steps"`
 	SaveSteps    int    `json:"save_steps" yaml:"save_steps" help:"a checkpoint every so many steps; 0: none by steps"`
 	DType        string `json:"dtype" yaml:"dtype" help:"arithmetic of the frozen base: f32, bf16 (half the memory; faster where the processor has bf16 instructions) or auto, which is f32"`
@@ -157,6 +164,7 @@ func (t Training) Validate() []Problem {
 	if t.Seed < 0 {
 		c.add("seed", strconv.FormatInt(t.Seed, 10), "must not be negative", "use any whole number from 0")
 	}
+	c.evaluation(t)
 	c.intRange("logging_steps", t.LoggingSteps, 1, maxSteps)
 	c.intRange("save_steps", t.SaveSteps, 0, maxSteps)
 	c.floatRange("save_minutes", t.SaveMinutes, 0, 1e6, "between 0 and 1000000")

@@ -28,7 +28,7 @@ type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the job, or of the rejected request.
 	Job string `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
-	// state, step, log or rejected: also the last token of the subject.
+	// state, step, eval, log or rejected: also the last token of the subject.
 	Type string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
 	// When it happened.
 	Time *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
@@ -47,7 +47,9 @@ type Event struct {
 	// Numbers of a step event.
 	Step *Step `protobuf:"bytes,10,opt,name=step,proto3" json:"step,omitempty"`
 	// Why, of a failed state or a rejection.
-	Error         *Error `protobuf:"bytes,11,opt,name=error,proto3" json:"error,omitempty"`
+	Error *Error `protobuf:"bytes,11,opt,name=error,proto3" json:"error,omitempty"`
+	// Numbers of an eval event.
+	Evaluation    *Evaluation `protobuf:"bytes,12,opt,name=evaluation,proto3" json:"evaluation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -159,12 +161,19 @@ func (x *Event) GetError() *Error {
 	return nil
 }
 
+func (x *Event) GetEvaluation() *Evaluation {
+	if x != nil {
+		return x.Evaluation
+	}
+	return nil
+}
+
 var File_descant_v1_event_proto protoreflect.FileDescriptor
 
 const file_descant_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"\x16descant/v1/event.proto\x12\n" +
-	"descant.v1\x1a\x14descant/v1/job.proto\x1a\x15descant/v1/step.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb2\x02\n" +
+	"descant.v1\x1a\x14descant/v1/job.proto\x1a\x15descant/v1/step.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xea\x02\n" +
 	"\x05Event\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12.\n" +
@@ -177,7 +186,10 @@ const file_descant_v1_event_proto_rawDesc = "" +
 	"\amessage\x18\t \x01(\tR\amessage\x12$\n" +
 	"\x04step\x18\n" +
 	" \x01(\v2\x10.descant.v1.StepR\x04step\x12'\n" +
-	"\x05error\x18\v \x01(\v2\x11.descant.v1.ErrorR\x05errorB\x13Z\x11descant/pkg/pb;pbb\x06proto3"
+	"\x05error\x18\v \x01(\v2\x11.descant.v1.ErrorR\x05error\x126\n" +
+	"\n" +
+	"evaluation\x18\f \x01(\v2\x16.descant.v1.EvaluationR\n" +
+	"evaluationB\x13Z\x11descant/pkg/pb;pbb\x06proto3"
 
 var (
 	file_descant_v1_event_proto_rawDescOnce sync.Once
@@ -197,16 +209,18 @@ var file_descant_v1_event_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil), // 1: google.protobuf.Timestamp
 	(*Step)(nil),                  // 2: descant.v1.Step
 	(*Error)(nil),                 // 3: descant.v1.Error
+	(*Evaluation)(nil),            // 4: descant.v1.Evaluation
 }
 var file_descant_v1_event_proto_depIdxs = []int32{
 	1, // 0: descant.v1.Event.time:type_name -> google.protobuf.Timestamp
 	2, // 1: descant.v1.Event.step:type_name -> descant.v1.Step
 	3, // 2: descant.v1.Event.error:type_name -> descant.v1.Error
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	4, // 3: descant.v1.Event.evaluation:type_name -> descant.v1.Evaluation
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_descant_v1_event_proto_init() }

@@ -64,7 +64,9 @@ type Job struct {
 	// did not fall).
 	Warnings []string `protobuf:"bytes,17,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	// What a person has asked a running job to do: cancel, pause or nothing.
-	Control       string `protobuf:"bytes,18,opt,name=control,proto3" json:"control,omitempty"`
+	Control string `protobuf:"bytes,18,opt,name=control,proto3" json:"control,omitempty"`
+	// The last evaluation; after the training that of the published parameters.
+	Evaluation    *Evaluation `protobuf:"bytes,19,opt,name=evaluation,proto3" json:"evaluation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -225,6 +227,13 @@ func (x *Job) GetControl() string {
 	return ""
 }
 
+func (x *Job) GetEvaluation() *Evaluation {
+	if x != nil {
+		return x.Evaluation
+	}
+	return nil
+}
+
 // Artifacts holds the digests ("sha256:<hex>") and keys of what a job made.
 type Artifacts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -245,7 +254,15 @@ type Artifacts struct {
 	// Published name and version, such as my-adapter@3.
 	AdapterRef string `protobuf:"bytes,8,opt,name=adapter_ref,json=adapterRef,proto3" json:"adapter_ref,omitempty"`
 	// Digests of further files by name.
-	Files         map[string]string `protobuf:"bytes,9,rep,name=files,proto3" json:"files,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Files map[string]string `protobuf:"bytes,9,rep,name=files,proto3" json:"files,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Digest of the dataset file for evaluation; empty without one.
+	EvalDatasetDigest string `protobuf:"bytes,10,opt,name=eval_dataset_digest,json=evalDatasetDigest,proto3" json:"eval_dataset_digest,omitempty"`
+	// Key prefix of its tokenized shards.
+	EvalTokenizedKey string `protobuf:"bytes,11,opt,name=eval_tokenized_key,json=evalTokenizedKey,proto3" json:"eval_tokenized_key,omitempty"`
+	// Digest of the list of its shards.
+	EvalTokenizedDigest string `protobuf:"bytes,12,opt,name=eval_tokenized_digest,json=evalTokenizedDigest,proto3" json:"eval_tokenized_digest,omitempty"`
+	// Rows in its shards.
+	EvalRows      uint32 `protobuf:"varint,13,opt,name=eval_rows,json=evalRows,proto3" json:"eval_rows,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -341,6 +358,34 @@ func (x *Artifacts) GetFiles() map[string]string {
 		return x.Files
 	}
 	return nil
+}
+
+func (x *Artifacts) GetEvalDatasetDigest() string {
+	if x != nil {
+		return x.EvalDatasetDigest
+	}
+	return ""
+}
+
+func (x *Artifacts) GetEvalTokenizedKey() string {
+	if x != nil {
+		return x.EvalTokenizedKey
+	}
+	return ""
+}
+
+func (x *Artifacts) GetEvalTokenizedDigest() string {
+	if x != nil {
+		return x.EvalTokenizedDigest
+	}
+	return ""
+}
+
+func (x *Artifacts) GetEvalRows() uint32 {
+	if x != nil {
+		return x.EvalRows
+	}
+	return 0
 }
 
 // Error says what is wrong, where, and what to do about it.
@@ -539,7 +584,9 @@ type JobView struct {
 	// When the job ended.
 	FinishedAt *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=finished_at,json=finishedAt,proto3" json:"finished_at,omitempty"`
 	// Warnings.
-	Warnings      []string `protobuf:"bytes,14,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	Warnings []string `protobuf:"bytes,14,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// The last evaluation.
+	Evaluation    *Evaluation `protobuf:"bytes,15,opt,name=evaluation,proto3" json:"evaluation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -672,12 +719,19 @@ func (x *JobView) GetWarnings() []string {
 	return nil
 }
 
+func (x *JobView) GetEvaluation() *Evaluation {
+	if x != nil {
+		return x.Evaluation
+	}
+	return nil
+}
+
 var File_descant_v1_job_proto protoreflect.FileDescriptor
 
 const file_descant_v1_job_proto_rawDesc = "" +
 	"\n" +
 	"\x14descant/v1/job.proto\x12\n" +
-	"descant.v1\x1a\x15descant/v1/step.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x90\x05\n" +
+	"descant.v1\x1a\x15descant/v1/step.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc8\x05\n" +
 	"\x03Job\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04spec\x18\x02 \x01(\fR\x04spec\x12\x14\n" +
@@ -703,7 +757,10 @@ const file_descant_v1_job_proto_rawDesc = "" +
 	"checkpoint\x12!\n" +
 	"\fresume_state\x18\x10 \x01(\tR\vresumeState\x12\x1a\n" +
 	"\bwarnings\x18\x11 \x03(\tR\bwarnings\x12\x18\n" +
-	"\acontrol\x18\x12 \x01(\tR\acontrol\"\x94\x03\n" +
+	"\acontrol\x18\x12 \x01(\tR\acontrol\x126\n" +
+	"\n" +
+	"evaluation\x18\x13 \x01(\v2\x16.descant.v1.EvaluationR\n" +
+	"evaluation\"\xc3\x04\n" +
 	"\tArtifacts\x12%\n" +
 	"\x0edataset_digest\x18\x01 \x01(\tR\rdatasetDigest\x12\x1f\n" +
 	"\vbase_digest\x18\x02 \x01(\tR\n" +
@@ -715,7 +772,12 @@ const file_descant_v1_job_proto_rawDesc = "" +
 	"\x0eadapter_digest\x18\a \x01(\tR\radapterDigest\x12\x1f\n" +
 	"\vadapter_ref\x18\b \x01(\tR\n" +
 	"adapterRef\x126\n" +
-	"\x05files\x18\t \x03(\v2 .descant.v1.Artifacts.FilesEntryR\x05files\x1a8\n" +
+	"\x05files\x18\t \x03(\v2 .descant.v1.Artifacts.FilesEntryR\x05files\x12.\n" +
+	"\x13eval_dataset_digest\x18\n" +
+	" \x01(\tR\x11evalDatasetDigest\x12,\n" +
+	"\x12eval_tokenized_key\x18\v \x01(\tR\x10evalTokenizedKey\x122\n" +
+	"\x15eval_tokenized_digest\x18\f \x01(\tR\x13evalTokenizedDigest\x12\x1b\n" +
+	"\teval_rows\x18\r \x01(\rR\bevalRows\x1a8\n" +
 	"\n" +
 	"FilesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
@@ -731,7 +793,7 @@ const file_descant_v1_job_proto_rawDesc = "" +
 	"\x05field\x18\x01 \x01(\tR\x05field\x12\x12\n" +
 	"\x04line\x18\x02 \x01(\rR\x04line\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12\x1b\n" +
-	"\tnext_step\x18\x04 \x01(\tR\bnextStep\"\xb8\x04\n" +
+	"\tnext_step\x18\x04 \x01(\tR\bnextStep\"\xf0\x04\n" +
 	"\aJobView\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
@@ -751,7 +813,10 @@ const file_descant_v1_job_proto_rawDesc = "" +
 	"started_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12;\n" +
 	"\vfinished_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"finishedAt\x12\x1a\n" +
-	"\bwarnings\x18\x0e \x03(\tR\bwarningsB\x13Z\x11descant/pkg/pb;pbb\x06proto3"
+	"\bwarnings\x18\x0e \x03(\tR\bwarnings\x126\n" +
+	"\n" +
+	"evaluation\x18\x0f \x01(\v2\x16.descant.v1.EvaluationR\n" +
+	"evaluationB\x13Z\x11descant/pkg/pb;pbb\x06proto3"
 
 var (
 	file_descant_v1_job_proto_rawDescOnce sync.Once
@@ -775,7 +840,8 @@ var file_descant_v1_job_proto_goTypes = []any{
 	nil,                           // 5: descant.v1.Artifacts.FilesEntry
 	(*Step)(nil),                  // 6: descant.v1.Step
 	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),       // 8: google.protobuf.Struct
+	(*Evaluation)(nil),            // 8: descant.v1.Evaluation
+	(*structpb.Struct)(nil),       // 9: google.protobuf.Struct
 }
 var file_descant_v1_job_proto_depIdxs = []int32{
 	2,  // 0: descant.v1.Job.error:type_name -> descant.v1.Error
@@ -785,21 +851,23 @@ var file_descant_v1_job_proto_depIdxs = []int32{
 	7,  // 4: descant.v1.Job.updated_at:type_name -> google.protobuf.Timestamp
 	7,  // 5: descant.v1.Job.started_at:type_name -> google.protobuf.Timestamp
 	7,  // 6: descant.v1.Job.finished_at:type_name -> google.protobuf.Timestamp
-	5,  // 7: descant.v1.Artifacts.files:type_name -> descant.v1.Artifacts.FilesEntry
-	3,  // 8: descant.v1.Error.problems:type_name -> descant.v1.Problem
-	8,  // 9: descant.v1.JobView.spec:type_name -> google.protobuf.Struct
-	2,  // 10: descant.v1.JobView.error:type_name -> descant.v1.Error
-	6,  // 11: descant.v1.JobView.progress:type_name -> descant.v1.Step
-	1,  // 12: descant.v1.JobView.artifacts:type_name -> descant.v1.Artifacts
-	7,  // 13: descant.v1.JobView.created_at:type_name -> google.protobuf.Timestamp
-	7,  // 14: descant.v1.JobView.updated_at:type_name -> google.protobuf.Timestamp
-	7,  // 15: descant.v1.JobView.started_at:type_name -> google.protobuf.Timestamp
-	7,  // 16: descant.v1.JobView.finished_at:type_name -> google.protobuf.Timestamp
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	8,  // 7: descant.v1.Job.evaluation:type_name -> descant.v1.Evaluation
+	5,  // 8: descant.v1.Artifacts.files:type_name -> descant.v1.Artifacts.FilesEntry
+	3,  // 9: descant.v1.Error.problems:type_name -> descant.v1.Problem
+	9,  // 10: descant.v1.JobView.spec:type_name -> google.protobuf.Struct
+	2,  // 11: descant.v1.JobView.error:type_name -> descant.v1.Error
+	6,  // 12: descant.v1.JobView.progress:type_name -> descant.v1.Step
+	1,  // 13: descant.v1.JobView.artifacts:type_name -> descant.v1.Artifacts
+	7,  // 14: descant.v1.JobView.created_at:type_name -> google.protobuf.Timestamp
+	7,  // 15: descant.v1.JobView.updated_at:type_name -> google.protobuf.Timestamp
+	7,  // 16: descant.v1.JobView.started_at:type_name -> google.protobuf.Timestamp
+	7,  // 17: descant.v1.JobView.finished_at:type_name -> google.protobuf.Timestamp
+	8,  // 18: descant.v1.JobView.evaluation:type_name -> descant.v1.Evaluation
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_descant_v1_job_proto_init() }

@@ -67,9 +67,13 @@ type AdapterManifest struct {
 	// began anew.
 	Parent string `protobuf:"bytes,19,opt,name=parent,proto3" json:"parent,omitempty"`
 	// Arithmetic of the training, such as f32.
-	Dtype         string `protobuf:"bytes,20,opt,name=dtype,proto3" json:"dtype,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Dtype string `protobuf:"bytes,20,opt,name=dtype,proto3" json:"dtype,omitempty"`
+	// Digest of the dataset for evaluation, where there is a second one.
+	EvalDatasetDigest string `protobuf:"bytes,21,opt,name=eval_dataset_digest,json=evalDatasetDigest,proto3" json:"eval_dataset_digest,omitempty"`
+	// Digest of its tokenized shards.
+	EvalTokenizedDigest string `protobuf:"bytes,22,opt,name=eval_tokenized_digest,json=evalTokenizedDigest,proto3" json:"eval_tokenized_digest,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *AdapterManifest) Reset() {
@@ -238,6 +242,20 @@ func (x *AdapterManifest) GetParent() string {
 func (x *AdapterManifest) GetDtype() string {
 	if x != nil {
 		return x.Dtype
+	}
+	return ""
+}
+
+func (x *AdapterManifest) GetEvalDatasetDigest() string {
+	if x != nil {
+		return x.EvalDatasetDigest
+	}
+	return ""
+}
+
+func (x *AdapterManifest) GetEvalTokenizedDigest() string {
+	if x != nil {
+		return x.EvalTokenizedDigest
 	}
 	return ""
 }
@@ -485,7 +503,7 @@ var File_descant_v1_registry_proto protoreflect.FileDescriptor
 const file_descant_v1_registry_proto_rawDesc = "" +
 	"\n" +
 	"\x19descant/v1/registry.proto\x12\n" +
-	"descant.v1\x1a\x15descant/v1/step.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x96\x06\n" +
+	"descant.v1\x1a\x15descant/v1/step.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x06\n" +
 	"\x0fAdapterManifest\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12&\n" +
@@ -510,7 +528,9 @@ const file_descant_v1_registry_proto_rawDesc = "" +
 	"specDigest\x12\x16\n" +
 	"\x06device\x18\x12 \x01(\tR\x06device\x12\x16\n" +
 	"\x06parent\x18\x13 \x01(\tR\x06parent\x12\x14\n" +
-	"\x05dtype\x18\x14 \x01(\tR\x05dtype\x1a:\n" +
+	"\x05dtype\x18\x14 \x01(\tR\x05dtype\x12.\n" +
+	"\x13eval_dataset_digest\x18\x15 \x01(\tR\x11evalDatasetDigest\x122\n" +
+	"\x15eval_tokenized_digest\x18\x16 \x01(\tR\x13evalTokenizedDigest\x1a:\n" +
 	"\fMetricsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"F\n" +

@@ -148,6 +148,133 @@ func (x *Step) GetEpoch() float64 {
 	return 0
 }
 
+// Evaluation is what is known after the rows for evaluation were looked at.
+type Evaluation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Steps done; 0 is the bare base.
+	Step uint32 `protobuf:"varint,1,opt,name=step,proto3" json:"step,omitempty"`
+	// Mean loss over the labelled tokens of the rows, in nats per token.
+	Loss float64 `protobuf:"fixed64,2,opt,name=loss,proto3" json:"loss,omitempty"`
+	// The same of the bare base.
+	BaseLoss float64 `protobuf:"fixed64,3,opt,name=base_loss,json=baseLoss,proto3" json:"base_loss,omitempty"`
+	// Smallest loss of this training so far; 0 before the first evaluation.
+	BestLoss float64 `protobuf:"fixed64,4,opt,name=best_loss,json=bestLoss,proto3" json:"best_loss,omitempty"`
+	// Steps done when it was reached.
+	BestStep uint32 `protobuf:"varint,5,opt,name=best_step,json=bestStep,proto3" json:"best_step,omitempty"`
+	// Rows that were evaluated.
+	Rows uint32 `protobuf:"varint,6,opt,name=rows,proto3" json:"rows,omitempty"`
+	// Labelled tokens in them.
+	Tokens int64 `protobuf:"varint,7,opt,name=tokens,proto3" json:"tokens,omitempty"`
+	// Evaluations since the last improvement.
+	Worse uint32 `protobuf:"varint,8,opt,name=worse,proto3" json:"worse,omitempty"`
+	// Training stops early because of them.
+	Stop bool `protobuf:"varint,9,opt,name=stop,proto3" json:"stop,omitempty"`
+	// Seconds that the evaluation took.
+	Seconds       float64 `protobuf:"fixed64,10,opt,name=seconds,proto3" json:"seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Evaluation) Reset() {
+	*x = Evaluation{}
+	mi := &file_descant_v1_step_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Evaluation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Evaluation) ProtoMessage() {}
+
+func (x *Evaluation) ProtoReflect() protoreflect.Message {
+	mi := &file_descant_v1_step_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Evaluation.ProtoReflect.Descriptor instead.
+func (*Evaluation) Descriptor() ([]byte, []int) {
+	return file_descant_v1_step_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Evaluation) GetStep() uint32 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *Evaluation) GetLoss() float64 {
+	if x != nil {
+		return x.Loss
+	}
+	return 0
+}
+
+func (x *Evaluation) GetBaseLoss() float64 {
+	if x != nil {
+		return x.BaseLoss
+	}
+	return 0
+}
+
+func (x *Evaluation) GetBestLoss() float64 {
+	if x != nil {
+		return x.BestLoss
+	}
+	return 0
+}
+
+func (x *Evaluation) GetBestStep() uint32 {
+	if x != nil {
+		return x.BestStep
+	}
+	return 0
+}
+
+func (x *Evaluation) GetRows() uint32 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+func (x *Evaluation) GetTokens() int64 {
+	if x != nil {
+		return x.Tokens
+	}
+	return 0
+}
+
+func (x *Evaluation) GetWorse() uint32 {
+	if x != nil {
+		return x.Worse
+	}
+	return 0
+}
+
+func (x *Evaluation) GetStop() bool {
+	if x != nil {
+		return x.Stop
+	}
+	return false
+}
+
+func (x *Evaluation) GetSeconds() float64 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
 var File_descant_v1_step_proto protoreflect.FileDescriptor
 
 const file_descant_v1_step_proto_rawDesc = "" +
@@ -165,7 +292,20 @@ const file_descant_v1_step_proto_rawDesc = "" +
 	"\x11tokens_per_second\x18\b \x01(\x01R\x0ftokensPerSecond\x12\x10\n" +
 	"\x03eta\x18\t \x01(\x01R\x03eta\x12\x14\n" +
 	"\x05epoch\x18\n" +
-	" \x01(\x01R\x05epochB\x13Z\x11descant/pkg/pb;pbb\x06proto3"
+	" \x01(\x01R\x05epoch\"\xfb\x01\n" +
+	"\n" +
+	"Evaluation\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\rR\x04step\x12\x12\n" +
+	"\x04loss\x18\x02 \x01(\x01R\x04loss\x12\x1b\n" +
+	"\tbase_loss\x18\x03 \x01(\x01R\bbaseLoss\x12\x1b\n" +
+	"\tbest_loss\x18\x04 \x01(\x01R\bbestLoss\x12\x1b\n" +
+	"\tbest_step\x18\x05 \x01(\rR\bbestStep\x12\x12\n" +
+	"\x04rows\x18\x06 \x01(\rR\x04rows\x12\x16\n" +
+	"\x06tokens\x18\a \x01(\x03R\x06tokens\x12\x14\n" +
+	"\x05worse\x18\b \x01(\rR\x05worse\x12\x12\n" +
+	"\x04stop\x18\t \x01(\bR\x04stop\x12\x18\n" +
+	"\aseconds\x18\n" +
+	" \x01(\x01R\asecondsB\x13Z\x11descant/pkg/pb;pbb\x06proto3"
 
 var (
 	file_descant_v1_step_proto_rawDescOnce sync.Once
@@ -179,9 +319,10 @@ func file_descant_v1_step_proto_rawDescGZIP() []byte {
 	return file_descant_v1_step_proto_rawDescData
 }
 
-var file_descant_v1_step_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_descant_v1_step_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_descant_v1_step_proto_goTypes = []any{
-	(*Step)(nil), // 0: descant.v1.Step
+	(*Step)(nil),       // 0: descant.v1.Step
+	(*Evaluation)(nil), // 1: descant.v1.Evaluation
 }
 var file_descant_v1_step_proto_depIdxs = []int32{
 	0, // [0:0] is the sub-list for method output_type
@@ -202,7 +343,7 @@ func file_descant_v1_step_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_descant_v1_step_proto_rawDesc), len(file_descant_v1_step_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   1,
+			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -22,7 +22,7 @@ func newJob(t *testing.T, b *bus.Bus, name string) string {
 	t.Helper()
 	request := job.NewRequest()
 	request.Model, request.Dataset, request.Name = "m", "d", name
-	spec := job.NewSpec(request, "d", "sha256:aa")
+	spec := job.NewSpec(request, "d", "sha256:aa", nil)
 	_, err := b.CreateJob(t.Context(), &pb.Job{Id: spec.ID(), Spec: spec.Canonical(), State: string(job.StateQueued), Name: name}, bus.Change{Stage: string(job.StageTrain)})
 	if err != nil {
 		t.Fatal(err)

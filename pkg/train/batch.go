@@ -116,17 +116,22 @@ func (b *batches) step(step int) []*microBatch {
 	})
 	var list []*microBatch
 	for part := range slices.Chunk(chosen, b.batch) {
-		longest, _ := b.rows.Row(part[0])
-		m := &microBatch{rows: b.batch, width: b.widthFor(len(longest))}
-		m.ids = make([]int32, m.rows*m.width)
-		for r, i := range part {
-			ids, labels := b.rows.Row(i)
-			m.put(r, ids, labels)
-			m.index = append(m.index, i)
-		}
-		list = append(list, m)
+		list = append(list, b.rectangle(part))
 	}
 	return list
+}
+
+// rectangle lays rows out, of which the first is the longest.
+func (b *batches) rectangle(part []int) *microBatch {
+	longest, _ := b.rows.Row(part[0])
+	m := &microBatch{rows: b.batch, width: b.widthFor(len(longest))}
+	m.ids = make([]int32, m.rows*m.width)
+	for r, i := range part {
+		ids, labels := b.rows.Row(i)
+		m.put(r, ids, labels)
+		m.index = append(m.index, i)
+	}
+	return m
 }
 
 // put writes a row. The output at a position predicts the token after it, so a label at position 0 counts

@@ -37,11 +37,14 @@ type state struct {
 	Spec string  `json:"spec"`
 	// Device is what computed. On another kind of device a run goes on, but its numbers may differ in their last bits.
 	Device string `json:"device"`
+	// Eval is nil without rows for evaluation, and before they were looked at.
+	Eval *evalState `json:"eval,omitempty"`
 }
 
 // saveCheckpoint writes a checkpoint folder under a temporary name and renames it when all is on disk. Values that are
-// not finite are no checkpoint: they are a *NotFiniteError. told hears of every part that is written.
-func saveCheckpoint(e *engine, s state, dir string, told func(part string)) (err error) {
+// not finite are no checkpoint: they are a *NotFiniteError. best is the file of the best parameters so far, or "". told
+// hears of every part that is written.
+func saveCheckpoint(e *engine, s state, dir, best string, told func(part string)) (err error) {
 	parent := filepath.Dir(dir)
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return fmt.Errorf("write checkpoint: %w", err)
@@ -74,6 +77,11 @@ func saveCheckpoint(e *engine, s state, dir string, told func(part string)) (err
 		return err
 	}
 	told("optimizer")
+	if best != "" {
+		if err := copyFile(best, filepath.Join(temp, bestFile)); err != nil {
+			return err
+		}
+	}
 	text, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		return err
@@ -186,24 +194,44 @@ func (e *engine) restore(dir string) error {
 			name string
 			into **model.Array
 		}{{values, g.name, &g.value}, {moments, g.name + ".m", &g.m}, {moments, g.name + ".v", &g.v}} {
-			shape := (*item.into).Shape().Dimensions
-			info, ok := item.file.Info(item.name)
-			if !ok || !slices.Equal(info.Shape, shape) {
-				return fmt.Errorf("resume from %s: tensor %s is %v, expected %v", item.file.Path(), item.name, info.Shape, shape)
-			}
-			data, err := item.file.Float32(item.name)
-			if err != nil {
+			if err := e.load(item.file, item.name, item.into); err != nil {
 				return fmt.Errorf("resume: %w", err)
 			}
-			a, err := model.Upload(e.compiler.Backend(), data, shape...)
-			if err != nil {
-				return fmt.Errorf("resume: %w", err)
-			}
-			(*item.into).Free()
-			*item.into = a
 		}
 	}
 	return nil
+}
+
+// load replaces an array by a tensor of a file, which must have its shape.
+func (e *engine) load(file *safetensors.File, name string, into **model.Array) error {
+	shape := (*into).Shape().Dimensions
+	info, ok := file.Info(name)
+	if !ok || !slices.Equal(info.Shape, shape) {
+		return fmt.Errorf("%s: tensor %s is %v, expected %v", file.Path(), name, info.Shape, shape)
+	}
+	data, err := file.Float32(name)
+	if err != nil {
+		return err
+	}
+	a, err := model.Upload(e.compiler.Backend(), data, shape...)
+	if err != nil {
+		return err
+	}
+	(*into).Free()
+	*into = a
+	return nil
+}
+
+// copyFile copies a file, as a second name of the same content where the file system can.
+func copyFile(from, to string) error {
+	if os.Link(from, to) == nil {
+		return nil
+	}
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return writeSynced(to, data)
 }
 
 // writeSynced writes a file and waits until it is on disk.

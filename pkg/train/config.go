@@ -31,7 +31,7 @@ func (e *StoppedError) Is(target error) bool { return target == ErrStop }
 
 // NotFiniteError says that a loss, a gradient or a weight became NaN or infinite.
 type NotFiniteError struct {
-	// Step counts from 1; What is "loss", "gradient norm" or "largest updated value".
+	// Step counts from 1; What is "loss", "gradient norm", "largest updated value" or "evaluation loss".
 	Step  int
 	What  string
 	Value float64
@@ -72,6 +72,8 @@ type Config struct {
 	InitFrom string
 	// Rows is the tokenised dataset, for example *dataset.Shards.
 	Rows Rows
+	// EvalRows are rows for evaluation, none of which is trained. Optional.
+	EvalRows Rows
 	// Dir is the work folder: checkpoints/step-… and adapter/ (or model/) appear in it.
 	Dir string
 	// Resume is a checkpoint folder to continue from; empty starts anew.
@@ -81,6 +83,8 @@ type Config struct {
 	SpecDigest string
 	// OnStep hears of every optimizer step. Optional.
 	OnStep func(Step)
+	// OnEvaluation hears of every evaluation. Optional.
+	OnEvaluation func(Evaluation)
 	// Alive is called after every micro-batch: the sign of life of a run that computes. Optional.
 	Alive func()
 	// OnCheckpoint hears of every finished checkpoint; an error of it ends the run. Optional.
@@ -146,6 +150,9 @@ type Result struct {
 	// MaxLogitDiff is the largest change that the adapter makes to a logit of a row of the dataset (method
 	// lora): 0 would mean that it does nothing.
 	MaxLogitDiff float64
+	// Evaluation is the last one, or the best one with load_best_model_at_end: that of the result. Nil without rows
+	// for evaluation.
+	Evaluation *Evaluation
 	// TrainedParameters is the number of parameters that were trained.
 	TrainedParameters int64
 }
@@ -160,5 +167,5 @@ func (c Config) validate() error {
 	if problems := c.Training.Validate(); len(problems) > 0 {
 		return fmt.Errorf("train: %v", problems)
 	}
-	return nil
+	return c.checkEvaluation()
 }

@@ -170,7 +170,7 @@ func (e *engine) forward(b *microBatch, seed uint64) (p *passed, err error) {
 	if err != nil {
 		return p, err
 	}
-	out, err := e.run("embed", func(in []*Node) []*Node { return []*Node{model.Embed(in[0], in[1])} }, e.embedding(), p.ids)
+	out, err := e.run("embed", embedGraph, e.embedding(), p.ids)
 	if err != nil {
 		return p, err
 	}
@@ -219,14 +219,20 @@ func (e *engine) loss(p *passed, scale float64) (nll []float32, dx *model.Array,
 	done := 0
 	for _, rows := range chunks(len(b.places), headRows(e.config.Vocab)) {
 		n := min(rows, len(b.places)-done)
-		values, drows, at, err := e.chunk(last, b.places[done:done+n], b.labels[done:done+n], rows, scale)
+		h, err := e.headInput(last, b.places[done:done+n], b.labels[done:done+n], rows, scale)
 		if err != nil {
 			return nil, nil, err
 		}
-		nll = append(nll, values[:n]...)
+		values, drows, err := e.chunk(h, n)
+		if err != nil {
+			h.free()
+			return nil, nil, err
+		}
+		nll = append(nll, values...)
 		done += n
-		out, err := e.run("spread", spreadGraph, dx, at, drows)
-		model.FreeAll(at, drows)
+		out, err := e.run("spread", spreadGraph, dx, h.at, drows)
+		drows.Free()
+		h.free()
 		if dx != shared {
 			dx.Free()
 		}
@@ -238,8 +244,15 @@ func (e *engine) loss(p *passed, scale float64) (nll []float32, dx *model.Array,
 	return nll, dx, nil
 }
 
-// chunk runs the head for some places, filled up to a number of rows.
-func (e *engine) chunk(last *model.Array, places, labels []int32, rows int, scale float64) (nll []float32, drows, at *model.Array, err error) {
+// headInput is a chunk of places on its way through the head.
+type headInput struct {
+	at, picked, labels, weights *model.Array
+}
+
+func (h *headInput) free() { model.FreeAll(h.at, h.picked, h.labels, h.weights) }
+
+// headInput takes some places out of the last layer's output and fills them up to a number of rows.
+func (e *engine) headInput(last *model.Array, places, labels []int32, rows int, scale float64) (h *headInput, err error) {
 	backend := e.compiler.Backend()
 	weights := make([]float32, rows)
 	for i := range places {
@@ -248,29 +261,39 @@ func (e *engine) chunk(last *model.Array, places, labels []int32, rows int, scal
 	fill := func(values []int32) []int32 {
 		return append(append(make([]int32, 0, rows), values...), make([]int32, rows-len(values))...)
 	}
-	if at, err = model.Upload(backend, fill(places), rows, 1); err != nil {
-		return nil, nil, nil, err
+	h = &headInput{}
+	defer func() {
+		if err != nil {
+			h.free()
+			h = nil
+		}
+	}()
+	if h.at, err = model.Upload(backend, fill(places), rows, 1); err != nil {
+		return h, err
 	}
-	label, err := model.Upload(backend, fill(labels), rows)
+	if h.labels, err = model.Upload(backend, fill(labels), rows); err != nil {
+		return h, err
+	}
+	if h.weights, err = model.Upload(backend, weights, rows); err != nil {
+		return h, err
+	}
+	out, err := e.run("pick", pickGraph, last, h.at)
 	if err != nil {
-		return nil, nil, nil, err
+		return h, err
 	}
-	weight, err := model.Upload(backend, weights, rows)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	picked, err := e.run("pick", pickGraph, last, at)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	defer model.FreeAll(label, weight, picked[0])
-	inputs := []*model.Array{picked[0], e.finalNorm(), e.output(), label, weight}
+	h.picked = out[0]
+	return h, nil
+}
+
+// chunk runs the head for some places: their losses and the gradient of their rows.
+func (e *engine) chunk(h *headInput, n int) (nll []float32, drows *model.Array, err error) {
+	inputs := []*model.Array{h.picked, e.finalNorm(), e.output(), h.labels, h.weights}
 	if e.norm != nil {
 		inputs = append(inputs, e.norm.gradient(), e.headGroup().gradient())
 	}
 	out, err := e.run("head", func(in []*Node) []*Node { return headGraph(e.config, in) }, inputs...)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	if e.norm != nil {
 		e.norm.setGradient(out[2])
@@ -278,7 +301,11 @@ func (e *engine) chunk(last *model.Array, places, labels []int32, rows int, scal
 	}
 	nll, err = model.Download[float32](out[0])
 	out[0].Free()
-	return nll, out[1], at, err
+	if err != nil {
+		out[1].Free()
+		return nil, nil, err
+	}
+	return nll[:n], out[1], nil
 }
 
 // forwardLayer gives a layer's output and, where the backward pass comes and nothing is to be computed again, what it
@@ -379,25 +406,6 @@ func (e *engine) accumulate(b *microBatch, scale float64, seed uint64) (float64,
 	if err := e.backward(p, dx); err != nil {
 		return 0, err
 	}
-	return sum(nll), nil
-}
-
-// evaluate gives Σ nll of a micro-batch without gradients. The dropout of training is not turned off, so it is
-// only for targets without.
-func (e *engine) evaluate(b *microBatch) (float64, error) {
-	if len(b.places) == 0 {
-		return 0, nil
-	}
-	p, err := e.forward(b, 0)
-	if err != nil {
-		return 0, err
-	}
-	defer p.free()
-	nll, dx, err := e.loss(p, 1)
-	if err != nil {
-		return 0, err
-	}
-	dx.Free()
 	return sum(nll), nil
 }
 

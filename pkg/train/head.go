@@ -73,6 +73,9 @@ func headGraph(cfg *model.Config, in []*Node) []*Node {
 	return []*Node{nll, d[0], Add(in[5], d[1]), Add(in[6], dHead)}
 }
 
+// embedGraph looks up ids [batch, seq] in the embedding [vocab, hidden]: [batch, seq, hidden].
+func embedGraph(in []*Node) []*Node { return []*Node{model.Embed(in[0], in[1])} }
+
 // pickGraph takes rows out of x [batch, seq, hidden] at flat places [rows, 1]: [rows, hidden].
 func pickGraph(in []*Node) []*Node {
 	dims := in[0].Shape().Dimensions

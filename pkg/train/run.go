@@ -56,6 +56,9 @@ type run struct {
 	schedule schedule
 	state    state
 	saving   saving
+	// evalBatches are the rows for evaluation; best is the file of the best parameters so far, or "".
+	evalBatches []*microBatch
+	best        string
 
 	result  Result
 	stepped time.Time // when the first step of this run ended
@@ -103,6 +106,9 @@ func (r *run) prepare() error {
 		r.state.Device = device // the next checkpoint is made here
 		err = r.engine.restore(r.cfg.Resume)
 	}
+	if best := filepath.Join(r.cfg.Resume, bestFile); err == nil && r.state.Eval != nil && r.state.Eval.Count > 0 && t.LoadBestModelAtEnd {
+		r.best = best
+	}
 	if err != nil {
 		r.engine.close()
 	}
@@ -139,6 +145,9 @@ func (r *run) prepareRows(base *model.Config) error {
 	if err != nil {
 		return err
 	}
+	if err := r.prepareEvaluation(base); err != nil {
+		return err
+	}
 	total := t.MaxSteps
 	if total == 0 {
 		total = int(math.Ceil(t.NumTrainEpochs * float64(r.batches.perEpoch())))
@@ -173,7 +182,10 @@ func (r *run) loop(ctx context.Context) error {
 	if r.cfg.Resume != "" {
 		r.saving.saved(r.state.Step, r.cfg.Resume)
 	}
-	for r.state.Step < r.state.Total {
+	if err := r.assess(ctx); err != nil {
+		return r.broken(ctx, err)
+	}
+	for r.state.Step < r.state.Total && (r.state.Eval == nil || !r.state.Eval.Stopped) {
 		if err := ctx.Err(); err != nil {
 			return r.stop(ctx)
 		}
@@ -183,6 +195,9 @@ func (r *run) loop(ctx context.Context) error {
 			}
 			return err
 		}
+		if err := r.assess(ctx); err != nil {
+			return r.broken(ctx, err)
+		}
 		if r.saving.due(r.state.Step) {
 			if err := r.checkpoint(ctx); err != nil {
 				return err
@@ -190,6 +205,14 @@ func (r *run) loop(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// broken ends a run whose evaluation failed, which cancelling does too.
+func (r *run) broken(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+		return r.stop(ctx)
+	}
+	return err
 }
 
 // stop ends a cancelled run: with a checkpoint if that is what the canceller wanted.
@@ -214,7 +237,7 @@ func (r *run) checkpointDir() string {
 func (r *run) checkpoint(ctx context.Context) error {
 	dir := r.checkpointDir()
 	told := func(part string) { r.cfg.point(ctx, "checkpoint %d %s", r.state.Step, part) }
-	if err := saveCheckpoint(r.engine, r.state, dir, told); err != nil {
+	if err := saveCheckpoint(r.engine, r.state, dir, r.best, told); err != nil {
 		return r.locate(err)
 	}
 	r.saving.saved(r.state.Step, dir)
@@ -310,6 +333,10 @@ func (r *run) finish() (*Result, error) {
 	if err := r.engine.finite(); err != nil {
 		return nil, r.locate(err)
 	}
+	if err := r.takeBest(); err != nil {
+		return nil, err
+	}
+	r.sumUp()
 	if r.adapter != nil {
 		res.AdapterDir = filepath.Join(r.cfg.Dir, "adapter")
 		a := &lora.Adapter{Plan: r.adapter, Flats: make([][]float32, len(r.engine.layers))}

@@ -158,7 +158,7 @@ func TestGateway(t *testing.T) {
 	})
 
 	t.Run("lost work is queued again, once", func(t *testing.T) {
-		spec := job.NewSpec(job.NewRequest(), "d", "sha256:aa")
+		spec := job.NewSpec(job.NewRequest(), "d", "sha256:aa", nil)
 		first, err := b.CreateJob(ctx, &pb.Job{Id: spec.ID(), Spec: spec.Canonical(), State: string(job.StateQueued)}, bus.Change{})
 		if err != nil {
 			t.Fatal(err)

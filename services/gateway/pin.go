@@ -13,9 +13,17 @@ import (
 
 // spec pins every dataset of a request.
 func (g *Gateway) spec(ctx context.Context, request job.Request) (job.Spec, error) {
+	var eval *job.SpecDataset
+	if name := request.EvalDataset; name != "" {
+		ref, digest, err := g.pin(ctx, job.Request{Dataset: name})
+		if err != nil {
+			return job.Spec{}, err
+		}
+		eval = &job.SpecDataset{Name: name, Dataset: ref, Digest: digest, Weight: 1}
+	}
 	if len(request.Datasets) == 0 {
 		ref, digest, err := g.pin(ctx, request)
-		return job.NewSpec(request, ref, digest), err
+		return job.NewSpec(request, ref, digest, eval), err
 	}
 	var parts []job.SpecDataset
 	for _, part := range request.Datasets {
@@ -25,7 +33,7 @@ func (g *Gateway) spec(ctx context.Context, request job.Request) (job.Spec, erro
 		}
 		parts = append(parts, job.SpecDataset{Name: part.Name, Dataset: ref, Digest: digest, Weight: part.Weight})
 	}
-	return job.NewMixtureSpec(request, parts), nil
+	return job.NewMixtureSpec(request, parts, eval), nil
 }
 
 // pin finds what a request's dataset reference stands for now and returns the reference that the

@@ -129,13 +129,17 @@ func (g *Gateway) find(ctx context.Context, id string) (bus.Record, error) {
 	return rec, job.UserError(job.CodeNotFound, fmt.Sprintf("%d jobs begin with %q", len(matches), id), "give more of the id")
 }
 
-// progress replaces the step of a record, which is that of the last checkpoint, by the newest one that
-// was reported.
+// progress replaces the step and the evaluation of a record, which are those of the last checkpoint, by the newest ones
+// that were reported.
 func (g *Gateway) progress(ctx context.Context, j *pb.Job) {
 	event, err := g.deps.Bus.LastEvent(ctx, j.GetId(), bus.EventStep)
 	// A job that was sent anew has steps of its earlier run, too.
 	if err == nil && j.GetStartedAt() != nil && event.GetTime().AsTime().After(j.GetStartedAt().AsTime()) {
 		j.Progress = event.GetStep()
+	}
+	event, err = g.deps.Bus.LastEvent(ctx, j.GetId(), bus.EventEval)
+	if err == nil && !job.State(j.GetState()).Final() && j.GetStartedAt() != nil && event.GetTime().AsTime().After(j.GetStartedAt().AsTime()) {
+		j.Evaluation = event.GetEvaluation()
 	}
 }
 
@@ -153,6 +157,7 @@ func view(rec bus.Record, err error) (*pb.JobView, error) {
 		Id: j.GetId(), Name: j.GetName(), State: j.GetState(), Spec: spec, Epoch: j.GetEpoch(), Attempts: j.GetAttempts(),
 		Error: j.GetError(), Progress: j.GetProgress(), Artifacts: j.GetArtifacts(), CreatedAt: j.GetCreatedAt(),
 		UpdatedAt: j.GetUpdatedAt(), StartedAt: j.GetStartedAt(), FinishedAt: j.GetFinishedAt(), Warnings: j.GetWarnings(),
+		Evaluation: j.GetEvaluation(),
 	}, nil
 }
 

@@ -19,9 +19,9 @@ type rowsFile struct {
 	digest string // sha256:<hex>
 }
 
-// fetchAll brings the datasets of a job into dir.
-func (s *Service) fetchAll(ctx context.Context, spec job.Spec, dir string) (files []rowsFile, err error) {
-	for i, part := range spec.Parts() {
+// fetchAll brings datasets of a job into dir.
+func (s *Service) fetchAll(ctx context.Context, parts []job.SpecDataset, dir string) (files []rowsFile, err error) {
+	for i, part := range parts {
 		file, err := s.fetch(ctx, part, filepath.Join(dir, fmt.Sprintf("rows-%d", i)))
 		if err != nil {
 			return nil, err

@@ -45,29 +45,56 @@ func (s *Service) tokenize(ctx context.Context, a *stage.Attempt) error {
 		return err
 	}
 	defer enc.Close()
-	files, err := s.fetchAll(ctx, a.Spec, dir)
+	train, err := s.set(ctx, a, enc, a.Spec.Parts(), filepath.Join(dir, "train"))
 	if err != nil {
 		return err
 	}
-	input := newShardInput(a.Spec.Training, files, enc)
-	folder, err := stage.GetFolder(ctx, s.deps.Objects, input.prefix())
-	if err == nil {
-		return s.done(ctx, a, base, input, folder, "rows were tokenized before, nothing to do")
+	var eval *shardSet
+	if part := a.Spec.EvalDataset; part != nil {
+		if eval, err = s.set(ctx, a, enc, []job.SpecDataset{*part}, filepath.Join(dir, "eval")); err != nil {
+			return err
+		}
 	}
-	if !errors.Is(err, blob.ErrNotFound) {
-		return err
+	return s.done(ctx, a, base, train, eval)
+}
+
+// shardSet are datasets as shards in the object store.
+type shardSet struct {
+	input  shardInput
+	folder stage.Folder
+	info   shardInfo
+	fresh  bool // made now
+}
+
+// set finds the shards of datasets or makes them.
+func (s *Service) set(ctx context.Context, a *stage.Attempt, enc *Encoder, parts []job.SpecDataset, dir string) (*shardSet, error) {
+	if err := os.MkdirAll(filepath.Join(dir, "shards"), 0o755); err != nil {
+		return nil, job.InfrastructureError(job.CodeStore, "make work folder", err)
 	}
-	return s.make(ctx, a, base, enc, files, input, filepath.Join(dir, "shards"))
+	files, err := s.fetchAll(ctx, parts, dir)
+	if err != nil {
+		return nil, err
+	}
+	set := &shardSet{input: newShardInput(a.Spec.Training, files, enc)}
+	set.folder, err = stage.GetFolder(ctx, s.deps.Objects, set.input.prefix())
+	if errors.Is(err, blob.ErrNotFound) {
+		set.fresh = true
+		set.folder, err = s.make(ctx, a, enc, files, set.input, filepath.Join(dir, "shards"))
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(set.folder.Info, &set.info); err != nil {
+		return nil, job.BugError("read manifest of "+set.input.prefix(), err)
+	}
+	return set, nil
 }
 
 // make validates and tokenizes the rows and stores the shards.
-func (s *Service) make(ctx context.Context, a *stage.Attempt, base registry.Base, enc *Encoder, files []rowsFile, input shardInput, dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return job.InfrastructureError(job.CodeStore, "make work folder", err)
-	}
+func (s *Service) make(ctx context.Context, a *stage.Attempt, enc *Encoder, files []rowsFile, input shardInput, dir string) (folder stage.Folder, err error) {
 	if job.State(a.Job().GetState()) != job.StateTokenizing {
 		if err := a.Move(ctx, job.StateTokenizing, "", nil); err != nil {
-			return err
+			return folder, err
 		}
 	}
 	opts := TokeniseOptions(a.Spec.Training)
@@ -80,37 +107,45 @@ func (s *Service) make(ctx context.Context, a *stage.Attempt, base registry.Base
 	made, err := enc.Tokenise(ctx, parts, a.Spec.Training, dir, opts)
 	var refused RefusedError
 	if errors.As(err, &refused) {
-		return refused.userError()
+		return folder, refused.userError()
 	}
 	if err != nil {
-		return err
+		return folder, err
 	}
 	info := shardInfo{Input: input}
 	for _, part := range made {
 		info.Parts = append(info.Parts, result(*part))
 	}
-	folder, err := stage.PutFolder(ctx, s.deps.Objects, input.prefix(), dir, info)
-	if err != nil {
-		return err
-	}
-	rows, tokens, trained, _ := info.totals()
-	return s.done(ctx, a, base, input, folder, fmt.Sprintf("%d rows, %d tokens, %d of them trained", rows, tokens, trained))
+	return stage.PutFolder(ctx, s.deps.Objects, input.prefix(), dir, info)
 }
 
-// done hands the job on to the trainers.
-func (s *Service) done(ctx context.Context, a *stage.Attempt, base registry.Base, input shardInput, folder stage.Folder, message string) error {
-	var info shardInfo
-	if err := json.Unmarshal(folder.Info, &info); err != nil {
-		return job.BugError("read manifest of "+input.prefix(), err)
+// message says what there is now.
+func (s *shardSet) message() string {
+	if !s.fresh {
+		return "rows were tokenized before, nothing to do"
 	}
-	rows, _, _, skipped := info.totals()
-	return a.Move(ctx, job.StateQueued, message, func(j *pb.Job) {
-		j.Artifacts = &pb.Artifacts{
-			DatasetDigest: input.dataset(), BaseDigest: base.Digest,
-			TokenizedKey: input.prefix(), TokenizedDigest: folder.Digest(),
-			Rows: uint32(rows), SkippedRows: uint32(skipped),
-			Files: map[string]string{"tokenizer": input.Tokenizer, "template": input.Template},
+	rows, tokens, trained, _ := s.info.totals()
+	return fmt.Sprintf("%d rows, %d tokens, %d of them trained", rows, tokens, trained)
+}
+
+// done hands the job on to the trainers. eval is nil without a dataset for evaluation.
+func (s *Service) done(ctx context.Context, a *stage.Attempt, base registry.Base, train, eval *shardSet) error {
+	rows, _, _, skipped := train.info.totals()
+	artifacts := &pb.Artifacts{
+		DatasetDigest: train.input.dataset(), BaseDigest: base.Digest,
+		TokenizedKey: train.input.prefix(), TokenizedDigest: train.folder.Digest(),
+		Rows: uint32(rows), SkippedRows: uint32(skipped),
+		Files: map[string]string{"tokenizer": train.input.Tokenizer, "template": train.input.Template},
+	}
+	message, warnings := train.message(), train.info.warnings()
+	if eval != nil {
+		rows, _, _, _ := eval.info.totals()
+		artifacts.EvalDatasetDigest, artifacts.EvalRows = eval.input.dataset(), uint32(rows)
+		artifacts.EvalTokenizedKey, artifacts.EvalTokenizedDigest = eval.input.prefix(), eval.folder.Digest()
+		message += "; for evaluation: " + eval.message()
+		for _, w := range eval.info.warnings() {
+			warnings = append(warnings, "eval_dataset: "+w)
 		}
-		j.Warnings = info.warnings()
-	})
+	}
+	return a.Move(ctx, job.StateQueued, message, func(j *pb.Job) { j.Artifacts, j.Warnings = artifacts, warnings })
 }

@@ -49,12 +49,16 @@ func (s *Service) checkpoints(a *stage.Attempt) *checkpoints {
 // found here. A job that is sent again may find another base under the same name.
 func runDigest(a *stage.Attempt) string {
 	made := a.Job().GetArtifacts()
-	return blob.Digest([]byte(strings.Join([]string{a.Spec.Digest(), made.GetBaseDigest(), made.GetTokenizedDigest()}, " ")))
+	parts := []string{a.Spec.Digest(), made.GetBaseDigest(), made.GetTokenizedDigest()}
+	if eval := made.GetEvalTokenizedDigest(); eval != "" {
+		parts = append(parts, eval)
+	}
+	return blob.Digest([]byte(strings.Join(parts, " ")))
 }
 
 // store uploads a checkpoint and then has the record name it; the record is what counts. A job that
 // a person has just paused still gets its checkpoint.
-func (c *checkpoints) store(ctx context.Context, step int, dir string, progress *pb.Step) error {
+func (c *checkpoints) store(ctx context.Context, step int, dir string, progress *pb.Step, evaluation *pb.Evaluation) error {
 	// A checkpoint that is being stored is worth more than a quick end.
 	ctx = context.WithoutCancel(ctx)
 	a := c.attempt
@@ -68,6 +72,9 @@ func (c *checkpoints) store(ctx context.Context, step int, dir string, progress 
 			j.Checkpoint = prefix
 			j.Attempts = min(j.Attempts, 1) // the job got on: its attempts count from here
 			j.Progress = progress
+			if evaluation != nil {
+				j.Evaluation = evaluation
+			}
 		})
 	}
 	err := name()

@@ -120,7 +120,7 @@ func (f *fleet) submit(t *testing.T, name string, edit func(*job.Training)) stri
 	if problems := request.Validate(); len(problems) > 0 {
 		t.Fatal(job.Problems(problems))
 	}
-	spec := job.NewSpec(request, "rows", "sha256:rows")
+	spec := job.NewSpec(request, "rows", "sha256:rows", nil)
 	record := &pb.Job{Id: spec.ID(), Spec: spec.Canonical(), State: string(job.StateQueued), Name: name, Artifacts: &pb.Artifacts{
 		DatasetDigest: "sha256:rows", BaseDigest: f.spec.BaseDigest, TokenizedKey: rowsKey, TokenizedDigest: f.rows.Digest(), Rows: 12,
 	}}

@@ -28,10 +28,18 @@ func (s *Service) publish(ctx context.Context, a *stage.Attempt, run prepared, r
 	if a.Spec.Training.Method == job.MethodLora && result.MaxLogitDiff == 0 {
 		return job.UserError(job.CodeSelfCheck, "the adapter changes no answer: its logits equal the base's", "raise learning_rate or max_steps")
 	}
-	if err := s.writeCard(a, dir, progress); err != nil {
+	if err := s.writeCard(a, dir, progress, result.Evaluation); err != nil {
 		return err
 	}
-	if err := a.Move(ctx, job.StatePublishing, "checked, now being published", func(j *pb.Job) { j.Progress = progress }); err != nil {
+	if err := a.Move(ctx, job.StatePublishing, "checked, now being published", func(j *pb.Job) {
+		j.Progress = progress
+		if result.Evaluation != nil {
+			j.Evaluation = evaluationMessage(*result.Evaluation)
+		}
+		if warning := evalWarning(result.Evaluation); warning != "" {
+			j.Warnings = append(j.Warnings, warning)
+		}
+	}); err != nil {
 		return err
 	}
 	manifest, err := s.manifest(a, run, result, progress)
@@ -79,18 +87,21 @@ func (s *Service) manifest(a *stage.Attempt, run prepared, result *train.Result,
 		return nil, job.BugError("write manifest", err)
 	}
 	artifacts := a.Job().GetArtifacts()
+	metrics := map[string]float64{
+		"steps": float64(result.Steps), "final_loss": result.FinalLoss, "tokens": float64(result.Tokens),
+		"trained_tokens": float64(result.TrainedTokens), "rows": float64(artifacts.GetRows()),
+		"seconds": result.Seconds, "tokens_per_second": result.TokensPerSecond,
+		"trained_parameters": float64(result.TrainedParameters), "max_logit_diff": result.MaxLogitDiff,
+	}
+	evalMetrics(metrics, result.Evaluation)
 	return &pb.AdapterManifest{
 		Name: a.Spec.Name, Base: a.Spec.Model, BaseDigest: run.base.Digest,
 		TokenizerDigest: artifacts.GetFiles()["tokenizer"], TemplateDigest: artifacts.GetFiles()["template"],
 		DatasetDigest: artifacts.GetDatasetDigest(), TokenizedDigest: artifacts.GetTokenizedDigest(),
+		EvalDatasetDigest: artifacts.GetEvalDatasetDigest(), EvalTokenizedDigest: artifacts.GetEvalTokenizedDigest(),
 		Job: a.ID(), Spec: spec, Parent: a.Spec.Training.InitFrom, Trainer: "descant " + s.deps.Version, CreatedAt: bus.Timestamp(time.Now()), Progress: progress,
 		SpecDigest: a.Spec.Digest(), Device: s.deps.Device.Kind(), Dtype: dtype(a.Spec.Training),
-		Metrics: map[string]float64{
-			"steps": float64(result.Steps), "final_loss": result.FinalLoss, "tokens": float64(result.Tokens),
-			"trained_tokens": float64(result.TrainedTokens), "rows": float64(artifacts.GetRows()),
-			"seconds": result.Seconds, "tokens_per_second": result.TokensPerSecond,
-			"trained_parameters": float64(result.TrainedParameters), "max_logit_diff": result.MaxLogitDiff,
-		},
+		Metrics: metrics,
 	}, nil
 }
 
@@ -103,7 +114,7 @@ func dtype(t job.Training) string {
 }
 
 // writeCard writes the model card of an adapter that has none.
-func (s *Service) writeCard(a *stage.Attempt, dir string, progress *pb.Step) error {
+func (s *Service) writeCard(a *stage.Attempt, dir string, progress *pb.Step, evaluation *train.Evaluation) error {
 	path := filepath.Join(dir, "README.md")
 	if _, err := os.Stat(path); err == nil {
 		return nil
@@ -119,6 +130,9 @@ func (s *Service) writeCard(a *stage.Attempt, dir string, progress *pb.Step) err
 	fmt.Fprintf(&b, "| learning rate | %g, %s |\n| loss on | %s |\n| seed | %d |\n", t.LearningRate, t.LRSchedulerType, t.LossOn, t.Seed)
 	if progress != nil {
 		fmt.Fprintf(&b, "| steps | %d |\n| last loss | %.4f |\n", progress.GetStep(), progress.GetLoss())
+	}
+	if e := evaluation; e != nil {
+		fmt.Fprintf(&b, "| loss on %d rows for evaluation | %.4f after step %d, %.4f for the base |\n", e.Rows, e.Loss, e.Step, e.Base)
 	}
 	b.WriteString("\nIt answers in the way of its training rows and knows nothing beyond its base and them. Check its answers before you rely on them.\n")
 	if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {

@@ -23,7 +23,7 @@ import (
 func (s *Service) writeReport(ctx context.Context, a *stage.Attempt, dir string, run prepared, result *train.Result, manifest *pb.AdapterManifest) error {
 	history, err := s.history(ctx, a.ID())
 	if err == nil {
-		shown := describe(a.Job(), a.Spec, run.shards, result, manifest)
+		shown := describe(a.Job(), a.Spec, run.rows, result, manifest)
 		shown.Points, shown.Evals = history.Points(), history.Evals()
 		err = shown.Write(dir)
 		if err == nil && a.Spec.Training.ReportTo == job.ReportToTensorBoard {
@@ -51,6 +51,9 @@ func (s *Service) history(ctx context.Context, id string) (*report.History, erro
 
 // remember takes what an event says about the curves.
 func remember(history *report.History, event *pb.Event) {
+	if e := event.GetEvaluation(); e != nil && event.GetType() == bus.EventEval {
+		history.AddEval(report.Eval{Step: int(e.GetStep()), Time: event.GetTime().AsTime(), Loss: e.GetLoss()})
+	}
 	if s := event.GetStep(); s != nil && event.GetType() == bus.EventStep {
 		history.Add(report.Point{Step: int(s.GetStep()), Time: event.GetTime().AsTime(), Loss: s.GetLoss(), LR: s.GetLr(),
 			GradNorm: s.GetGradNorm(), TokensPerSecond: s.GetTokensPerSecond(), Epoch: s.GetEpoch()})
@@ -68,14 +71,14 @@ func describe(j *pb.Job, spec job.Spec, data rows, result *train.Result, manifes
 	length := lengthsOf(data)
 	return &report.Run{
 		Name: spec.Name, Warnings: j.GetWarnings(),
-		Summary: []report.Fact{
+		Summary: append([]report.Fact{
 			fact("final loss", "最终损失", fmt.Sprintf("%.4f", result.FinalLoss)),
 			fact("steps", "步数", strconv.Itoa(result.Steps)),
 			fact("tokens", "词元", strconv.FormatInt(result.Tokens, 10)),
 			fact("tokens/s", "每秒词元数", fmt.Sprintf("%.0f", result.TokensPerSecond)),
 			fact("time of the steps", "训练用时", time.Duration(result.Seconds*float64(time.Second)).Round(time.Second/10).String()),
 			fact("peak memory", "内存峰值", fmt.Sprintf("%.2f GiB", float64(result.PeakRSS)/(1<<30))),
-		},
+		}, evalFacts(result.Evaluation)...),
 		Sections: []report.Section{
 			{Title: report.Text{En: "data", Zh: "数据"}, Facts: []report.Fact{
 				fact("dataset", "数据集", spec.Dataset),
@@ -102,6 +105,18 @@ func describe(j *pb.Job, spec job.Spec, data rows, result *train.Result, manifes
 
 func fact(en, zh, value string) report.Fact {
 	return report.Fact{Name: report.Text{En: en, Zh: zh}, Value: value}
+}
+
+// evalFacts are what the last evaluation says, or nothing.
+func evalFacts(e *train.Evaluation) []report.Fact {
+	if e == nil {
+		return nil
+	}
+	return []report.Fact{
+		fact("evaluation loss", "评估损失", fmt.Sprintf("%.4f", e.Loss)),
+		fact("of the base", "基座评估损失", fmt.Sprintf("%.4f", e.Base)),
+		fact("published step", "发布的步", strconv.Itoa(e.Step)),
+	}
 }
 
 // settings are the hyper-parameters of a spec under their own names, in their order.

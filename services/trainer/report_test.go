@@ -41,7 +41,7 @@ func TestDescribe(t *testing.T) {
 	t.Parallel()
 	request := job.NewRequest()
 	request.Model, request.Name = "builtin:tiny", "mine"
-	spec := job.NewSpec(request, "builtin:sample", "sha256:1")
+	spec := job.NewSpec(request, "builtin:sample", "sha256:1", nil)
 	data := labelled{
 		{{1, 2, 3, 4}, {1, 2, 3, 4}},       // three of four are trained
 		{{1, 2}, {-100, 2}},                // one of two

@@ -11,17 +11,19 @@ import (
 	"descant/pkg/stage"
 )
 
-// reporter publishes step events beside the training, so that a slow or absent server does not slow
+// reporter publishes step and eval events beside the training, so that a slow or absent server does not slow
 // the steps. What cannot be sent waits; when too much waits, the oldest is dropped and counted.
 type reporter struct {
 	attempt *stage.Attempt
 	every   int // a step event each so many steps
 
 	mu      sync.Mutex
-	waiting []*pb.Step
+	waiting []*pb.Event
 	dropped int
 	latest  *pb.Step
-	wake    chan struct{}
+	// evaluated is the last evaluation.
+	evaluated *pb.Evaluation
+	wake      chan struct{}
 }
 
 const mostWaiting = 10_000
@@ -39,11 +41,24 @@ func (r *reporter) step(step *pb.Step) {
 	if int(step.GetStep())%r.every != 0 && step.GetStep() != 1 && step.GetStep() != step.GetTotal() {
 		return
 	}
+	r.add(&pb.Event{Type: bus.EventStep, Step: step})
+}
+
+// evaluation takes an evaluation that is done.
+func (r *reporter) evaluation(e *pb.Evaluation) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.evaluated = e
+	r.add(&pb.Event{Type: bus.EventEval, Evaluation: e})
+}
+
+// add queues an event; r.mu is held.
+func (r *reporter) add(event *pb.Event) {
 	if len(r.waiting) == mostWaiting {
 		r.waiting = r.waiting[1:]
 		r.dropped++
 	}
-	r.waiting = append(r.waiting, step)
+	r.waiting = append(r.waiting, event)
 	select {
 	case r.wake <- struct{}{}:
 	default: // it is awake
@@ -55,6 +70,13 @@ func (r *reporter) progress() *pb.Step {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.latest
+}
+
+// lastEvaluation is the last evaluation that was done, or nil.
+func (r *reporter) lastEvaluation() *pb.Evaluation {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.evaluated
 }
 
 // run sends until ctx ends.
@@ -86,13 +108,13 @@ func (r *reporter) flush(ctx context.Context) error {
 			r.mu.Unlock()
 			return nil
 		}
-		step := r.waiting[0]
+		event := r.waiting[0]
 		r.mu.Unlock()
-		if err := r.attempt.Emit(ctx, &pb.Event{Type: bus.EventStep, Step: step}); err != nil {
+		if err := r.attempt.Emit(ctx, event); err != nil {
 			return err
 		}
 		r.mu.Lock()
-		if len(r.waiting) > 0 && r.waiting[0] == step {
+		if len(r.waiting) > 0 && r.waiting[0] == event {
 			r.waiting = r.waiting[1:]
 		}
 		r.mu.Unlock()

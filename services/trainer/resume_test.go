@@ -42,6 +42,7 @@ func TestLongRuns(t *testing.T) {
 		{"damaged checkpoints", damagedCheckpoints},
 		{"few checkpoints are kept", fewAreKept},
 		{"a divergence names its rows", divergenceNamesRows},
+		{"an evaluation goes on", evaluationGoesOn},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, f, want) })
 	}

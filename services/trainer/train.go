@@ -51,8 +51,10 @@ func (s *Service) train(ctx context.Context, a *stage.Attempt) error {
 type prepared struct {
 	base        registry.Base
 	shards      *dataset.Shards
-	dir         string // work folder
-	parent      string // folder of the adapter to go on from, or ""
+	rows        train.Rows // of the shards, those that are trained
+	eval        train.Rows // rows for evaluation, or nil
+	dir         string     // work folder
+	parent      string     // folder of the adapter to go on from, or ""
 	checkpoints *checkpoints
 	resume      resumed
 }
@@ -69,19 +71,18 @@ func (s *Service) prepare(ctx context.Context, a *stage.Attempt, dir string) (ru
 		return run, job.UserError(job.CodeBadModel, fmt.Sprintf("model %s has digest %s here, the rows were tokenized with %s", a.Spec.Model, run.base.Digest, artifacts.GetBaseDigest()),
 			"it has changed since the request, or this machine holds another copy: name a revision (org/name@revision) and send the request again")
 	}
-	folder, err := stage.GetFolder(ctx, s.deps.Objects, artifacts.GetTokenizedKey())
-	if err != nil {
-		return run, job.AsError("fetch the tokenized rows", err)
-	}
-	if folder.Digest() != artifacts.GetTokenizedDigest() {
-		return run, job.BugError("fetch the tokenized rows", errors.New("they are not those that the tokenizer stored"))
-	}
-	paths, err := folder.Fetch(ctx, s.deps.Objects, artifacts.GetTokenizedKey(), filepath.Join(dir, "shards"))
+	run.shards, err = s.openShards(ctx, artifacts.GetTokenizedKey(), artifacts.GetTokenizedDigest(), filepath.Join(dir, "shards"))
 	if err != nil {
 		return run, err
 	}
-	if run.shards, err = dataset.OpenShards(paths); err != nil {
-		return run, job.BugError("open the tokenized rows", err)
+	var evalShards *dataset.Shards
+	if key := artifacts.GetEvalTokenizedKey(); key != "" {
+		if evalShards, err = s.openShards(ctx, key, artifacts.GetEvalTokenizedDigest(), filepath.Join(dir, "eval-shards")); err != nil {
+			return run, err
+		}
+	}
+	if run.rows, run.eval, err = chooseRows(a.Spec.Training, run.shards, evalShards); err != nil {
+		return run, err
 	}
 	if run.parent, err = s.parent(ctx, a, run); err != nil {
 		return run, err
@@ -137,12 +138,13 @@ func (s *Service) learn(ctx context.Context, a *stage.Attempt, run prepared) (*t
 	})
 	result, err := train.Run(training, train.Config{
 		Device: s.deps.Device, BaseDir: run.base.Dir, BaseName: a.Spec.Model, Training: a.Spec.Training, InitFrom: run.parent,
-		Rows: run.shards, Dir: run.dir, Resume: run.resume.dir, SpecDigest: run.checkpoints.digest, Logger: a.Log(),
-		Alive:  a.Sign,
-		Point:  func(ctx context.Context, at string) { s.point(ctx, a.ID(), at) },
-		OnStep: func(step train.Step) { reports.step(stepMessage(step)) },
+		Rows: run.rows, EvalRows: run.eval, Dir: run.dir, Resume: run.resume.dir, SpecDigest: run.checkpoints.digest, Logger: a.Log(),
+		Alive:        a.Sign,
+		Point:        func(ctx context.Context, at string) { s.point(ctx, a.ID(), at) },
+		OnStep:       func(step train.Step) { reports.step(stepMessage(step)) },
+		OnEvaluation: func(e train.Evaluation) { reports.evaluation(evaluationMessage(e)) },
 		OnCheckpoint: func(ctx context.Context, c train.Checkpoint) error {
-			return run.checkpoints.store(ctx, c.Step, c.Dir, reports.progress())
+			return run.checkpoints.store(ctx, c.Step, c.Dir, reports.progress(), reports.lastEvaluation())
 		},
 	})
 	detach()

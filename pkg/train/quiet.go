@@ -1,0 +1,92 @@
+package train
+
+import (
+	"fmt"
+
+	"descant/pkg/model"
+
+	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph functions read like formulas
+)
+
+// quiet is a target as it is evaluated: without dropout.
+type quiet struct{ target }
+
+func (quiet) dropout() bool { return false }
+
+// bare is the base of an adapter without it. In full training the base is what the target holds before the first step.
+type bare struct{ target }
+
+func (bare) dropout() bool { return false }
+
+func (t bare) size(layer int) int {
+	if _, full := t.target.(*fullTarget); full {
+		return t.target.size(layer)
+	}
+	return 0
+}
+
+func (t bare) signature(layer int) string { return "bare " + t.target.signature(layer) }
+
+// evaluate gives Σ nll of a micro-batch, without gradients and dropout.
+func (e *engine) evaluate(b *microBatch) (float64, error) { return e.evaluateOn(b, quiet{e.target}) }
+
+// evaluateOn gives Σ nll of a micro-batch on a target that knows no dropout. Nothing is kept for a backward pass.
+func (e *engine) evaluateOn(b *microBatch, t target) (float64, error) {
+	if len(b.places) == 0 {
+		return 0, nil
+	}
+	ids, err := model.Upload(e.compiler.Backend(), b.ids, b.rows, b.width)
+	if err != nil {
+		return 0, err
+	}
+	defer ids.Free()
+	cos, sin, err := e.rope(b.width)
+	if err != nil {
+		return 0, err
+	}
+	out, err := e.run("embed", embedGraph, e.embedding(), ids)
+	if err != nil {
+		return 0, err
+	}
+	x := out[0]
+	for i := range e.config.Layers {
+		inputs := append([]*model.Array{x, cos, sin}, t.frozen(i)...)
+		if t.size(i) > 0 {
+			inputs = append(inputs, e.layers[i].value)
+		}
+		out, err := e.run("evaluate "+t.signature(i), func(in []*Node) []*Node { return forwardLayer(t, i, in)[:1] }, inputs...)
+		x.Free()
+		if err != nil {
+			return 0, fmt.Errorf("layer %d: %w", i, err)
+		}
+		x = out[0]
+	}
+	defer x.Free()
+	return e.lossOnly(x, b)
+}
+
+// lossOnly runs the head over the trained places without their gradients.
+func (e *engine) lossOnly(x *model.Array, b *microBatch) (float64, error) {
+	total, done := 0.0, 0
+	for _, rows := range chunks(len(b.places), headRows(e.config.Vocab)) {
+		n := min(rows, len(b.places)-done)
+		h, err := e.headInput(x, b.places[done:done+n], b.labels[done:done+n], rows, 1)
+		if err != nil {
+			return 0, err
+		}
+		out, err := e.run("head loss", func(in []*Node) []*Node { return headGraph(e.config, in)[:1] },
+			h.picked, e.finalNorm(), e.output(), h.labels, h.weights)
+		h.free()
+		if err != nil {
+			return 0, err
+		}
+		nll, err := model.Download[float32](out[0])
+		out[0].Free()
+		if err != nil {
+			return 0, err
+		}
+		total += sum(nll[:n])
+		done += n
+	}
+	return total, nil
+}
