@@ -8,7 +8,7 @@
 //	finetune.jobs.{create,get,list,cancel,pause,resume}
 //	                                 J  micro service, request and reply
 //	finetune.control.<job>           J  pb.Control: cancel, pause, resume …
-//	finetune.events.<job>.<type>     J  pb.Event: state, step, log, rejected
+//	finetune.events.<job>.<type>     J  pb.Event: state, step, eval, log, rejected
 //	finetune.state.<job>             P  pb.Job, the last message is the record
 //	finetune.work.<stage>.<job>      P  pb.Work for tokenize or train
 //	finetune.dead.<stage>.<job>      J  pb.DeadLetter

@@ -35,6 +35,7 @@ type Training struct {
 	MaxGradNorm       float64         `json:"max_grad_norm" yaml:"max_grad_norm" help:"global norm to which gradients are clipped; 0 turns clipping off"`
 
 	LoraPlusLRRatio float64 `json:"loraplus_lr_ratio" yaml:"loraplus_lr_ratio" help:"LoRA+: B matrices learn at learning_rate times this; 0 or 1 means like A"`
+	Packing         bool    `json:"packing" yaml:"packing" help:"put several rows into one of max_length tokens, each blind to the others"`
 	NEFTuneAlpha    float64 `json:"neftune_noise_alpha" yaml:"neftune_noise_alpha" help:"NEFTune: strength of the noise on the embeddings in training; 0 turns it off"`
 
 	MaxSteps                  int     `json:"max_steps" yaml:"max_steps" help:"number of optimizer steps; 0 means: by num_train_epochs"`

@@ -161,6 +161,15 @@ func CausalMask(g *Graph, seq, window int) *Node {
 	return ExpandAxes(mask, 0)
 }
 
+// IsolatedMask is [CausalMask] within documents: a position looks only at those whose segment [batch, seq] int32 is
+// its own: [batch, seq, seq].
+func IsolatedMask(segments *Node, window int) *Node {
+	batch, seq := segments.Shape().Dim(0), segments.Shape().Dim(1)
+	wide := func(axis int) *Node { return BroadcastToDims(ExpandAxes(segments, axis), batch, seq, seq) }
+	causal := BroadcastToDims(CausalMask(segments.Graph(), seq, window), batch, seq, seq)
+	return LogicalAnd(causal, Equal(wide(2), wide(1)))
+}
+
 // PaddedMask is [CausalMask] without the positions where valid [batch, seq] bool is false: [batch, seq, seq].
 func PaddedMask(valid *Node, window int) *Node {
 	batch, seq := valid.Shape().Dim(0), valid.Shape().Dim(1)

@@ -19,7 +19,7 @@ type Rows interface {
 	Order(seed int64, epoch int) []int
 }
 
-// microBatch is a rectangle of rows, padded on the right.
+// microBatch is a rectangle of rows of tokens, padded on the right.
 type microBatch struct {
 	rows, width int
 	// index are the rows that it holds.
@@ -30,8 +30,10 @@ type microBatch struct {
 	places, labels []int32
 	// tokens counts the tokens without padding.
 	tokens int
-	// documents are the rows of the dataset in the rectangle.
+	// documents are the rows of the dataset in the rectangle. When it is packed a row of it may hold several, which
+	// must not see one another.
 	documents []document
+	packed    bool
 }
 
 // document is where a row of the dataset lies: its first flat position and its number of tokens.
@@ -46,6 +48,7 @@ type batches struct {
 	accumulation int
 	widths       []int
 	vocab        int
+	packs        [][]int // rows of the dataset in each pack, nil without packing
 
 	epoch int
 	order []int
@@ -97,23 +100,19 @@ func checkRow(ids, labels []int32, maxLength, vocab int) error {
 // perEpoch is the number of steps in one pass over the rows; the last one may hold fewer rows.
 func (b *batches) perEpoch() int {
 	rows := b.batch * b.accumulation
-	return (b.rows.Len() + rows - 1) / rows
+	return (b.units() + rows - 1) / rows
 }
 
 // step gives the micro-batches of a step that counts from 0. Its rows are sorted by length first, so that rows
 // of similar length share a rectangle; the sum over the step is the same in any grouping.
 func (b *batches) step(step int) []*microBatch {
 	if epoch := step / b.perEpoch(); epoch != b.epoch {
-		b.epoch, b.order = epoch, b.rows.Order(b.seed, epoch)
+		b.epoch, b.order = epoch, b.orderOf(epoch)
 	}
 	size := b.batch * b.accumulation
 	first := step % b.perEpoch() * size
 	chosen := slices.Clone(b.order[first:min(first+size, len(b.order))])
-	slices.SortStableFunc(chosen, func(i, k int) int {
-		a, _ := b.rows.Row(i)
-		c, _ := b.rows.Row(k)
-		return cmp.Compare(len(c), len(a))
-	})
+	slices.SortStableFunc(chosen, func(i, k int) int { return cmp.Compare(b.size(k), b.size(i)) })
 	var list []*microBatch
 	for part := range slices.Chunk(chosen, b.batch) {
 		list = append(list, b.rectangle(part))
@@ -121,23 +120,28 @@ func (b *batches) step(step int) []*microBatch {
 	return list
 }
 
-// rectangle lays rows out, of which the first is the longest.
+// rectangle lays units out, of which the first is the longest.
 func (b *batches) rectangle(part []int) *microBatch {
-	longest, _ := b.rows.Row(part[0])
-	m := &microBatch{rows: b.batch, width: b.widthFor(len(longest))}
+	m := &microBatch{rows: b.batch, width: b.widthFor(b.size(part[0])), packed: b.packs != nil}
 	m.ids = make([]int32, m.rows*m.width)
-	for r, i := range part {
-		ids, labels := b.rows.Row(i)
-		m.put(r, ids, labels)
-		m.index = append(m.index, i)
+	for r, unit := range part {
+		start := r * m.width
+		for _, i := range b.unit(unit) {
+			ids, labels := b.rows.Row(i)
+			m.place(start, ids, labels)
+			m.index = append(m.index, i)
+			start += len(ids)
+		}
 	}
 	return m
 }
 
-// put writes a row. The output at a position predicts the token after it, so a label at position 0 counts
-// nothing.
-func (m *microBatch) put(row int, ids, labels []int32) {
-	start := row * m.width
+// put writes a row of the dataset as a row of the rectangle.
+func (m *microBatch) put(row int, ids, labels []int32) { m.place(row*m.width, ids, labels) }
+
+// place writes a row of the dataset at a flat position. The output at a position predicts the token after it, so a
+// label at position 0 counts nothing.
+func (m *microBatch) place(start int, ids, labels []int32) {
 	copy(m.ids[start:], ids)
 	m.tokens += len(ids)
 	m.documents = append(m.documents, document{start, len(ids)})

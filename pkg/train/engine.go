@@ -3,6 +3,7 @@ package train
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"descant/pkg/model"
 
@@ -138,8 +139,8 @@ func (e *engine) rope(width int) (cos, sin *model.Array, err error) {
 type passed struct {
 	batch  *microBatch
 	ids    *model.Array
-	common [][]*model.Array // per layer: cos, sin, key, frozen weights, flat
-	keys   []*model.Array
+	common [][]*model.Array // per layer: cos, sin, segments, key, frozen weights, flat
+	keys   []*model.Array   // dropout keys, and what keeps packed documents apart
 	inputs []*model.Array   // x of every layer, and the last layer's output
 	saved  [][]*model.Array // per layer
 }
@@ -151,6 +152,18 @@ func (p *passed) free() {
 	for _, s := range p.saved {
 		model.FreeAll(s...)
 	}
+}
+
+// places gives what the layers must know about the places of the tokens: the angles cos and sin, and for a packed
+// micro-batch the number of each token's document.
+func (e *engine) places(p *passed) ([]*model.Array, error) {
+	if p.batch.packed {
+		arrays, err := e.isolation(p.batch)
+		p.keys = append(p.keys, arrays...)
+		return arrays, err
+	}
+	cos, sin, err := e.rope(p.batch.width)
+	return []*model.Array{cos, sin}, err
 }
 
 // forward runs a micro-batch up to the last layer. seed keys its dropout.
@@ -166,7 +179,7 @@ func (e *engine) forward(b *microBatch, seed uint64) (p *passed, err error) {
 	if p.ids, err = model.Upload(backend, b.ids, b.rows, b.width); err != nil {
 		return p, err
 	}
-	cos, sin, err := e.rope(b.width)
+	shared, err := e.places(p)
 	if err != nil {
 		return p, err
 	}
@@ -181,7 +194,7 @@ func (e *engine) forward(b *microBatch, seed uint64) (p *passed, err error) {
 		}
 	}
 	for i := range e.config.Layers {
-		common := []*model.Array{cos, sin}
+		common := slices.Clone(shared)
 		if e.target.dropout() {
 			key, err := model.Upload(backend, []uint32{uint32(mix(seed + uint64(i)))})
 			if err != nil {

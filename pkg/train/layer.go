@@ -10,15 +10,20 @@ import (
 // layerInputs are the inputs that forward and backward programs of a layer have in common, after their own.
 type layerInputs struct {
 	cos, sin *Node
+	segments *Node // nil unless documents are packed
 	key      *Node
 	frozen   []*Node
 	flat     *Node
 }
 
-// takeLayerInputs sorts the common inputs of a layer's program: cos, sin, key (with dropout), frozen weights,
-// flat (if anything is trained). The rest follows.
+// takeLayerInputs sorts the common inputs of a layer's program: cos, sin, segments [batch, seq] int32 (with packed
+// documents; no other input is int32), key (with dropout), frozen weights, flat (if anything is trained). The rest
+// follows.
 func takeLayerInputs(t target, layer int, in []*Node) (l layerInputs, rest []*Node) {
 	l.cos, l.sin, in = in[0], in[1], in[2:]
+	if len(in) > 0 && in[0].DType() == dtypes.Int32 {
+		l.segments, in = in[0], in[1:]
+	}
 	if t.dropout() {
 		l.key, in = in[0], in[1:]
 	}
@@ -30,6 +35,14 @@ func takeLayerInputs(t target, layer int, in []*Node) (l layerInputs, rest []*No
 	return l, in
 }
 
+// mask says which places a place of x [batch, seq, hidden] may look at: [1 or batch, seq, seq] bool.
+func (l layerInputs) mask(x *Node, window int) *Node {
+	if l.segments != nil {
+		return model.IsolatedMask(l.segments, window)
+	}
+	return model.CausalMask(x.Graph(), x.Shape().Dim(1), window)
+}
+
 // savedPerLayer is the number of values between the stages of a layer that the backward pass starts from.
 const savedPerLayer = 7
 
@@ -39,7 +52,7 @@ func forwardLayer(t target, layer int, in []*Node) []*Node {
 	x := in[0]
 	l, _ := takeLayerInputs(t, layer, in[1:])
 	block, _ := t.block(layer, l.frozen, l.flat, l.key)
-	mask := model.CausalMask(x.Graph(), x.Shape().Dim(1), t.window(layer))
+	mask := l.mask(x, t.window(layer))
 	q, k, v := block.QKV(x)
 	qh, kh, vh := block.Heads(q, k, v, l.cos, l.sin)
 	attention := model.Attend(qh, kh, vh, mask)
@@ -101,7 +114,7 @@ func backwardLayer(t target, layer int, below bool, in []*Node) []*Node {
 	dResidual := Add(dy, l.stage("post_attention_layernorm", []*Node{block.MLPInput(residual)}, []*Node{dh}, residual)[0])
 
 	dAttention := l.project("self_attn.o_proj", attention, dResidual)
-	d = l.attention(q, k, v, c, model.CausalMask(x.Graph(), x.Shape().Dim(1), t.window(layer)), dAttention)
+	d = l.attention(q, k, v, c, c.mask(x, t.window(layer)), dAttention)
 	h = block.AttentionInput(x)
 	dh = l.project("self_attn.q_proj", h, d[0])
 	dh = Add(dh, Add(l.project("self_attn.k_proj", h, d[1]), l.project("self_attn.v_proj", h, d[2])))

@@ -145,6 +145,9 @@ func (r *run) prepareRows(base *model.Config) error {
 	if err != nil {
 		return err
 	}
+	if t.Packing {
+		r.batches.pack(t.MaxLength)
+	}
 	if err := r.prepareEvaluation(base); err != nil {
 		return err
 	}
