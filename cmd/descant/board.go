@@ -50,6 +50,9 @@ func (b *board) write(e *pb.Event) error {
 		p := report.Point{Loss: s.GetLoss(), LR: s.GetLr(), GradNorm: s.GetGradNorm(), TokensPerSecond: s.GetTokensPerSecond(), Epoch: s.GetEpoch()}
 		return b.file.Write(at, int(s.GetStep()), p.Scalars())
 	}
+	if e := e.GetEvaluation(); e != nil {
+		return b.file.Write(at, int(e.GetStep()), report.Eval{Loss: e.GetLoss()}.Scalars())
+	}
 	return nil
 }
 

@@ -28,8 +28,14 @@ func TestBoard(t *testing.T) {
 	if boardSize(t, dir) <= before {
 		t.Error("a step was not written at once")
 	}
+	before = boardSize(t, dir)
+	b.event(&pb.Event{Type: bus.EventEval, Evaluation: &pb.Evaluation{Step: 1, Loss: 2, Rows: 3, BaseLoss: 4, BestLoss: 2, BestStep: 1}})
+	if boardSize(t, dir) <= before {
+		t.Error("an evaluation was not written")
+	}
 	b.end()
-	if want := "hello\nstep 1/2  loss 3.0000  lr 0.00e+00  grad 0.000  0 tok/s  eta 0s\n"; shown.String() != want {
+	if want := "hello\nstep 1/2  loss 3.0000  lr 0.00e+00  grad 0.000  0 tok/s  eta 0s\n" +
+		"evaluation of 3 rows: loss 2.0000, perplexity 7.39, after step 1 (base 4.0000, best 2.0000 after step 1)\n"; shown.String() != want {
 		t.Errorf("shown %q, expected %q", shown.String(), want)
 	}
 

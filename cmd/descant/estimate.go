@@ -191,7 +191,7 @@ func (a *app) showEstimate(e *estimation) {
 		name    string
 		seconds float64
 	}{{"start, tokenize the rows", e.RowSeconds}, {"load the base", t.Load}, {"compile", t.Compile},
-		{"layers", t.Layers}, {"head and loss", t.Head}, {"optimizer", t.Update}, {"check and publish the result", t.Check + publishTime}} {
+		{"layers", t.Layers}, {"head and loss", t.Head}, {"optimizer", t.Update}, {"evaluate", t.Evaluate}, {"check and publish the result", t.Check + publishTime}} {
 		fmt.Fprintf(a.out, "  %-30s %.1fs\n", part.name, part.seconds)
 	}
 	fmt.Fprintln(a.out)

@@ -69,6 +69,8 @@ type TimeEstimate struct {
 	// Head is that of the output layer and the loss, Update that of gradient norm and AdamW.
 	Head   float64 `json:"head"`
 	Update float64 `json:"update"`
+	// Evaluate is that of all evaluations; early stopping may leave some out.
+	Evaluate float64 `json:"evaluate"`
 	// Check is that of the adapter's comparison with its base at the end.
 	Check float64 `json:"check"`
 }
@@ -161,17 +163,21 @@ type measurement struct {
 	largestChunk   int
 	tokens, padded int64
 
+	evalPadded, evalHeadRows int64 // of one evaluation
+
 	// What was measured.
-	layerTime    map[int]time.Duration // forward and backward of one layer, by width
-	embedTime    map[int]time.Duration
-	headTime     time.Duration // of measured rows
-	headMeasured int64
-	updateTime   time.Duration
-	compiled     time.Duration
-	checkTime    time.Duration // with what it compiles
-	layerSaved   int64
-	layerInput   int64
-	peak         int64
+	forwardTime    time.Duration // of measuredTokens in one layer
+	measuredTokens int64
+	layerTime      map[int]time.Duration // forward and backward of one layer, by width
+	embedTime      map[int]time.Duration
+	headTime       time.Duration // of measured rows
+	headMeasured   int64
+	updateTime     time.Duration
+	compiled       time.Duration
+	checkTime      time.Duration // with what it compiles
+	layerSaved     int64
+	layerInput     int64
+	peak           int64
 }
 
 // chunkKey names the shapes that the programs of the head depend on.
@@ -240,6 +246,9 @@ func (m *measurement) measure(ctx context.Context) error {
 	if err := m.update(); err != nil {
 		return err
 	}
+	if err := m.evaluation(ctx); err != nil {
+		return err
+	}
 	m.compiled = m.run.compiler.Spent()
 	if m.run.adapter != nil {
 		begin := time.Now()
@@ -270,6 +279,7 @@ func (m *measurement) layer(b *microBatch) error {
 			return err
 		}
 		forward := time.Since(start)
+		m.forwardTime, m.measuredTokens = m.forwardTime+forward, m.measuredTokens+int64(len(b.ids))
 		if m.layerSaved == 0 {
 			m.layerInput = p.inputs[0].Bytes()
 			m.layerSaved = bytesOf(p.saved[0]) + m.layerInput
@@ -298,6 +308,44 @@ func (m *measurement) layer(b *microBatch) error {
 	m.layerTime[b.width] = max(0, median(layers)-median(embeds))
 	m.countHead(b, median(heads))
 	return nil
+}
+
+// evaluation counts the rows for evaluation and compiles what they need, for the base and for what is trained.
+func (m *measurement) evaluation(ctx context.Context) error {
+	e := m.run.engine
+	seen := map[int]bool{}
+	for _, b := range m.run.evalBatches {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		m.evalPadded += int64(len(b.ids))
+		for _, rows := range chunks(len(b.places), headRows(e.config.Vocab)) {
+			m.evalHeadRows += int64(rows)
+		}
+		if seen[b.width] {
+			continue
+		}
+		seen[b.width] = true
+		for _, t := range []target{bare{e.target}, quiet{e.target}} {
+			if _, err := e.evaluateOn(b, t); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// evaluations is how often a run looks at its rows for evaluation: before the first step, every eval_steps, and at the
+// end.
+func (m *measurement) evaluations() int {
+	every := m.run.cfg.Training.EvalSteps
+	switch {
+	case m.evalPadded == 0:
+		return 0
+	case every == 0:
+		return 2
+	}
+	return 2 + (m.steps-1)/every
 }
 
 // embed times what a forward pass does before its first layer.
@@ -400,8 +448,12 @@ func (m *measurement) result(whole *model.Config) *Estimate {
 	t.Compile = m.compiled.Seconds()
 	t.Head = m.headTime.Seconds() * float64(m.headRows) / float64(max(1, m.headMeasured)) * scale
 	t.Update = m.updateTime.Seconds() * float64(m.trained) / float64(here) * float64(m.steps)
+	// A forward pass in all layers, and a third of what the head costs with its two gradients.
+	evaluation := float64(m.layers)*m.forwardTime.Seconds()*float64(m.evalPadded)/float64(max(1, m.measuredTokens)) +
+		m.headTime.Seconds()*float64(m.evalHeadRows)/float64(max(1, m.headMeasured))/3
+	t.Evaluate = float64(m.evaluations()) * evaluation
 	t.Check = m.checkTime.Seconds()
-	t.Total = t.Load + t.Compile + t.Layers + t.Head + t.Update + t.Check
+	t.Total = t.Load + t.Compile + t.Layers + t.Head + t.Update + t.Evaluate + t.Check
 
 	y := &e.Memory
 	const state = 4 * 4 // bytes of value, gradient and two moments of a parameter

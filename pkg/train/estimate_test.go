@@ -103,6 +103,31 @@ func TestEstimateOfOneLayer(t *testing.T) {
 	}
 }
 
+// TestEstimateOfEvaluations counts how often the rows for evaluation are looked at, as a run does.
+func TestEstimateOfEvaluations(t *testing.T) {
+	t.Parallel()
+	for _, every := range []int{0, 2, 3, 5, 9} {
+		cfg := settings(t, 6)
+		cfg.EvalRows, cfg.Training.EvalSteps = sentences(3), every
+		heard := 0
+		cfg.OnEvaluation = func(Evaluation) { heard++ }
+		if _, err := Run(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+		m := &measurement{run: &run{cfg: cfg}, steps: 6, evalPadded: 1}
+		if got := m.evaluations(); got != heard {
+			t.Errorf("eval_steps %d: %d evaluations estimated, the run had %d", every, got, heard)
+		}
+		got, err := EstimateRun(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Time.Evaluate <= 0 {
+			t.Errorf("eval_steps %d: evaluations take %g s", every, got.Time.Evaluate)
+		}
+	}
+}
+
 // TestEstimateStops ends an estimate by its context, and refuses what a run refuses.
 func TestEstimateStops(t *testing.T) {
 	t.Parallel()

@@ -2,14 +2,12 @@ package trainer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 
 	"descant/pkg/dataset"
 	"descant/pkg/job"
 	"descant/pkg/pb"
-	"descant/pkg/stage"
 	"descant/pkg/train"
 )
 
@@ -26,23 +24,23 @@ func Estimate(ctx context.Context, deps Deps, j *pb.Job, dir string) (*train.Est
 		return nil, err
 	}
 	artifacts := j.GetArtifacts()
-	folder, err := stage.GetFolder(ctx, deps.Objects, artifacts.GetTokenizedKey())
-	if err != nil {
-		return nil, job.AsError("fetch the tokenized rows", err)
-	}
-	if folder.Digest() != artifacts.GetTokenizedDigest() {
-		return nil, job.BugError("fetch the tokenized rows", errors.New("they are not those that the tokenizer stored"))
-	}
-	paths, err := folder.Fetch(ctx, deps.Objects, artifacts.GetTokenizedKey(), filepath.Join(dir, "shards"))
+	s := &Service{deps: deps}
+	shards, err := s.openShards(ctx, artifacts.GetTokenizedKey(), artifacts.GetTokenizedDigest(), filepath.Join(dir, "shards"))
 	if err != nil {
 		return nil, err
 	}
-	shards, err := dataset.OpenShards(paths)
+	var evalShards *dataset.Shards
+	if key := artifacts.GetEvalTokenizedKey(); key != "" {
+		if evalShards, err = s.openShards(ctx, key, artifacts.GetEvalTokenizedDigest(), filepath.Join(dir, "eval-shards")); err != nil {
+			return nil, err
+		}
+	}
+	rows, eval, err := chooseRows(spec.Training, shards, evalShards)
 	if err != nil {
-		return nil, job.BugError("open the tokenized rows", err)
+		return nil, err
 	}
 	estimate, err := train.EstimateRun(ctx, train.Config{Device: deps.Device, BaseDir: base.Dir, BaseName: spec.Model,
-		Training: spec.Training, Rows: shards, Dir: dir, Logger: deps.Log})
+		Training: spec.Training, Rows: rows, EvalRows: eval, Dir: dir, Logger: deps.Log})
 	if err != nil {
 		return nil, job.AsError(fmt.Sprintf("estimate the training on %s", spec.Model), err)
 	}
