@@ -22,7 +22,7 @@ const (
 	headerCancel = "Descant-Cancel"
 )
 
-// ErrSilent: the worker that answers a chat request went silent.
+// ErrSilent says that the worker that answers a chat request went silent.
 var ErrSilent = errors.New("the worker went silent")
 
 // ChatHandler answers one chat request by sending chunks, in order. An error

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -86,7 +87,7 @@ func batch(rec Record, job *pb.Job, change Change, now time.Time) ([]*nats.Msg, 
 		return nil, fmt.Errorf("encode job %s: %w", job.Id, err)
 	}
 	state := message(stateSubject(job.Id), data)
-	state.Header.Set(jetstream.ExpectedLastSubjSeqHeader, fmt.Sprint(rec.Revision))
+	state.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(rec.Revision, 10))
 	msgs := []*nats.Msg{state}
 	for _, event := range change.Events {
 		event = Clone(event)
@@ -221,7 +222,7 @@ func workMessage(stage string, job *pb.Job) (*nats.Msg, error) {
 
 // fence makes the stream refuse msg if the job's record is no longer rec.
 func fence(msg *nats.Msg, rec Record) {
-	msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, fmt.Sprint(rec.Revision))
+	msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(rec.Revision, 10))
 	msg.Header.Set(jetstream.ExpectedLastSubjSeqSubjHeader, stateSubject(rec.Job.GetId()))
 }
 

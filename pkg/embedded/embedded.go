@@ -153,7 +153,7 @@ func checkLoopback(flag, address string) error {
 
 // freeAddress checks that a port can be taken and chooses one for port 0.
 func freeAddress(what, flag, address string) (string, error) {
-	l, err := net.Listen("tcp", address)
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
 	if err != nil {
 		if errors.Is(err, syscall.EADDRINUSE) {
 			return "", fmt.Errorf("cannot start the embedded %s server: %s is in use by another program; stop that one, or choose another port with --%s (port 0 takes a free one)", what, address, flag)

@@ -29,7 +29,7 @@ type adapterTable struct {
 	holders []*adapter
 }
 
-// ErrSlotsFull: all adapter columns are taken.
+// ErrSlotsFull says that all adapter columns are taken.
 var ErrSlotsFull = errors.New("no room for another adapter")
 
 // reserve takes width neighbouring columns.

@@ -136,7 +136,7 @@ func (d *download) body(ctx context.Context, name string, f *os.File, at, size i
 		d.progress(name, -at, 0)
 		at = 0
 		if resp.StatusCode != http.StatusOK {
-			return at, fmt.Errorf("the server refuses to continue at that position")
+			return at, errors.New("the server refuses to continue at that position")
 		}
 	default:
 		return at, d.client.statusError(resp, name)
@@ -158,7 +158,7 @@ func (d *download) body(ctx context.Context, name string, f *os.File, at, size i
 			at += int64(n)
 			d.progress(name, int64(n), 0)
 		}
-		if readErr == io.EOF {
+		if errors.Is(readErr, io.EOF) {
 			return at, nil
 		}
 		if readErr != nil {

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"errors"
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -54,7 +55,7 @@ func (m *Metrics) Histogram(name, help string, buckets []float64, labels ...stri
 // mistakes of the programmer that show at the first start.
 func register[C prometheus.Collector](m *Metrics, c C) C {
 	err := m.registry.Register(c)
-	if there, ok := err.(prometheus.AlreadyRegisteredError); ok {
+	if there := (prometheus.AlreadyRegisteredError{}); errors.As(err, &there) {
 		return there.ExistingCollector.(C)
 	}
 	if err != nil {

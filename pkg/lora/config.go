@@ -2,6 +2,7 @@ package lora
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -122,7 +123,7 @@ func (c *Config) readTargets(raw json.RawMessage) error {
 		return nil
 	}
 	if err := json.Unmarshal(raw, &c.Targets); err != nil || len(c.Targets) == 0 {
-		return fmt.Errorf("adapter_config.json: target_modules is neither a name, a pattern nor a list of names")
+		return errors.New("adapter_config.json: target_modules is neither a name, a pattern nor a list of names")
 	}
 	return nil
 }

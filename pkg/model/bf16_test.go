@@ -8,7 +8,7 @@ import (
 	"descant/pkg/safetensors"
 
 	"github.com/gomlx/compute/shapes"
-	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph functions read like formulas
+	. "github.com/gomlx/gomlx/core/graph"
 )
 
 // TestProductBF16 multiplies numbers that bf16 holds exactly: results beyond its eight bits must come out exact,

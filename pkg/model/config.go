@@ -115,7 +115,7 @@ func ParseConfig(data []byte) (*Config, error) {
 	c.KVHeads = r.integer("num_key_value_heads", c.Heads)
 	c.MaxPositions = r.positive("max_position_embeddings")
 	c.Eps = r.number("rms_norm_eps", 1e-6)
-	c.Tied = r.boolean("tie_word_embeddings", false)
+	c.Tied = r.boolean("tie_word_embeddings")
 	c.HeadDim = r.integer("head_dim", c.Hidden/max(1, c.Heads))
 	c.Stored = r.text("torch_dtype", r.text("dtype", ""))
 	read(r, c)

@@ -6,7 +6,7 @@ import (
 
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
-	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph functions read like formulas
+	. "github.com/gomlx/gomlx/core/graph"
 )
 
 // Patch changes the linear layers of a model from outside. Its parameters travel as one flat float32 array

@@ -5,7 +5,7 @@ package model
 func qwen3(r *reader, c *Config) {
 	c.QKNorm = true
 	c.HeadDim = r.integer("head_dim", 128)
-	c.QKVBias = r.boolean("attention_bias", false)
+	c.QKVBias = r.boolean("attention_bias")
 	c.OutBias = c.QKVBias
 	qwenKVHeads(r, c)
 	qwenWindow(r, c)

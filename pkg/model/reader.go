@@ -48,8 +48,9 @@ func field[T any](r *reader, name, kind string, fallback T) T {
 
 func (r *reader) text(name, fallback string) string { return field(r, name, "a string", fallback) }
 
-func (r *reader) boolean(name string, fallback bool) bool {
-	return field(r, name, "true or false", fallback)
+// boolean is false where the field is missing.
+func (r *reader) boolean(name string) bool {
+	return field(r, name, "true or false", false)
 }
 
 func (r *reader) number(name string, fallback float64) float64 {

@@ -3,7 +3,7 @@ package model
 import (
 	"math"
 
-	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph functions read like formulas
+	. "github.com/gomlx/gomlx/core/graph"
 )
 
 // Rope is the rotary position embedding: which angle each pair of a head's elements turns per position.

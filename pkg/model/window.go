@@ -18,7 +18,7 @@ func (c *Config) slide(window, first int) {
 // for the layers that layer_types names or, without that list, for those from max_window_layers on
 // (configuration_qwen2.py).
 func qwenWindow(r *reader, c *Config) {
-	if !r.boolean("use_sliding_window", false) {
+	if !r.boolean("use_sliding_window") {
 		return
 	}
 	window := r.integer("sliding_window", 4096)

@@ -68,7 +68,8 @@ func lossy(b []byte) string {
 // partial returns how many bytes at the start of b begin a character without completing it, 0 where
 // they begin none.
 func partial(b []byte) int {
-	low, high, need := byte(0x80), byte(0xbf), 0
+	low, high := byte(0x80), byte(0xbf)
+	var need int
 	switch c := b[0]; {
 	case c >= 0xc2 && c <= 0xdf:
 		need = 1

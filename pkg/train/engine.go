@@ -8,7 +8,7 @@ import (
 	"descant/pkg/model"
 
 	"github.com/gomlx/compute/shapes"
-	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph functions read like formulas
+	. "github.com/gomlx/gomlx/core/graph"
 )
 
 // engine computes losses, gradients and updates of one model on one device.

@@ -4,7 +4,7 @@ import (
 	"descant/pkg/model"
 
 	"github.com/gomlx/compute/dtypes"
-	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph functions read like formulas
+	. "github.com/gomlx/gomlx/core/graph"
 )
 
 // layerInputs are the inputs that forward and backward programs of a layer have in common, after their own.

@@ -7,7 +7,7 @@ import (
 	"descant/pkg/lora"
 	"descant/pkg/model"
 
-	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph functions read like formulas
+	. "github.com/gomlx/gomlx/core/graph"
 )
 
 // target is what is trained. A layer's trained parameters are one flat array.

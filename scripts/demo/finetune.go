@@ -74,7 +74,7 @@ func explain(e *pb.Error) string {
 }
 
 func compact(text string) string {
-	var v json.RawMessage = json.RawMessage(text)
+	v := json.RawMessage(text)
 	out, err := json.Marshal(v)
 	if err != nil {
 		return text

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -52,7 +53,7 @@ func (s *system) measure(ctx context.Context, kind string) error {
 	fmt.Printf("  loss on %d rows         base %.3f, adapter %.3f: %.0f %% below (wanted: %.0f %%)\n", len(rows), before, after, 100*below, 100*wantLossBelow)
 	fmt.Printf("  persona in paraphrases  %d of %d (wanted: %.0f %%)\n", named, len(held.Persona), 100*wantPersona)
 	if below < wantLossBelow || share < wantPersona {
-		return fmt.Errorf("the adapter has learnt too little; run `make demo` again with more max_steps (scripts/demo/finetune.go)")
+		return errors.New("the adapter has learnt too little; run `make demo` again with more max_steps (scripts/demo/finetune.go)")
 	}
 	return nil
 }

@@ -148,7 +148,7 @@ func TestGateway(t *testing.T) {
 		if rec.Job.GetState() != "received" {
 			t.Fatalf("sent again the job is %s", rec.Job.GetState())
 		}
-		rec = set(t, rec, job.StateQueued)
+		set(t, rec, job.StateQueued)
 		accept("pause", job.StatePaused)
 		accept("resume", job.StateQueued)
 		accept("cancel", job.StateCancelled)

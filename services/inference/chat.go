@@ -168,7 +168,7 @@ func (s *Service) generate(ctx context.Context, t target, req *pb.ChatRequest, m
 		return nil
 	})
 	if errors.Is(err, errStopText) {
-		finish, err = generate.Finish{Reason: generate.ReasonStop, PromptTokens: len(prompt), CompletionTokens: tokens}, nil
+		finish = generate.Finish{Reason: generate.ReasonStop, PromptTokens: len(prompt), CompletionTokens: tokens}
 		return send(last(chunk(""), finish))
 	}
 	if err != nil {

@@ -111,8 +111,7 @@ func (f *forLoop) run(in *interp, over Value, depth int) {
 	l := &loop{items: items, depth0: depth}
 	if f.recursive {
 		l.again = func(in *interp, v Value, depth int) Text {
-			var t Text
-			t = in.capture(outer, nil, []stmt{func(in *interp) { f.run(in, v, depth) }})
+			t := in.capture(outer, nil, []stmt{func(in *interp) { f.run(in, v, depth) }})
 			return t
 		}
 	}

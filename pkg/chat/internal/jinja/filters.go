@@ -226,7 +226,7 @@ func urlEncoded(v Value) Value {
 			return b.String()
 		})
 	}
-	pairs := []Value{}
+	var pairs []Value
 	switch v := v.(type) {
 	case *Dict:
 		pairs = v.pairs()

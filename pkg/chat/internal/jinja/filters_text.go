@@ -102,7 +102,7 @@ func stripTags(t Text) Text {
 }
 
 func indent(t Text, a args) Value {
-	by := Text{}
+	var by Text
 	switch w := a.get(0, "width", int64(4)).(type) {
 	case Text:
 		by = w
