@@ -22,11 +22,14 @@ const request = `{
   "dataset": "builtin:sample",
   "name": "` + adapterName + `",
   "loss_on": "completion",
-  "max_steps": 250,
+  "max_steps": 300,
   "per_device_train_batch_size": 8,
   "gradient_accumulation_steps": 1,
-  "learning_rate": 0.005,
-  "r": 8,
+  "learning_rate": 0.006,
+  "warmup_ratio": 0.1,
+  "adam_beta2": 0.98,
+  "r": 16,
+  "lora_alpha": 32,
   "max_length": 384,
   "logging_steps": 5
 }`
