@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-export DESCANT_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/descant
+export DESCANT_CACHE := $(or $(DESCANT_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/descant)
 GO ?= go
 # Flags of plain go commands; `make env` prints the same for a shell.
 native := CGO_ENABLED=1 CGO_LDFLAGS=-L$(DESCANT_CACHE)/native/tokenizers-1.26.0 GOEXPERIMENT=simd

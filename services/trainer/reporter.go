@@ -28,6 +28,9 @@ type reporter struct {
 
 const mostWaiting = 10_000
 
+// sendingTime bounds the sending of one event.
+const sendingTime = 10 * time.Second
+
 func newReporter(a *stage.Attempt, every int) *reporter {
 	// Until the first step the last one is that of the checkpoint from which the training goes on.
 	return &reporter{attempt: a, every: every, latest: a.Job().GetProgress(), wake: make(chan struct{}, 1)}
@@ -86,6 +89,9 @@ func (r *reporter) run(ctx context.Context) {
 			if errors.Is(err, stage.ErrLost) || errors.Is(err, stage.ErrCancelled) || errors.Is(err, stage.ErrPaused) {
 				return
 			}
+			if ctx.Err() != nil {
+				return // the rest is flushed when the training has ended
+			}
 			r.attempt.Log().Warn("step events wait for the server", "error", err)
 			select {
 			case <-ctx.Done():
@@ -110,7 +116,10 @@ func (r *reporter) flush(ctx context.Context) error {
 		}
 		event := r.waiting[0]
 		r.mu.Unlock()
-		if err := r.attempt.Emit(ctx, event); err != nil {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := r.send(ctx, event); err != nil {
 			return err
 		}
 		r.mu.Lock()
@@ -119,4 +128,12 @@ func (r *reporter) flush(ctx context.Context) error {
 		}
 		r.mu.Unlock()
 	}
+}
+
+// send waits for an event that is on its way even when ctx ends: given up half-way, it could be stored and then
+// be sent a second time.
+func (r *reporter) send(ctx context.Context, event *pb.Event) error {
+	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), sendingTime)
+	defer done()
+	return r.attempt.Emit(ctx, event)
 }
