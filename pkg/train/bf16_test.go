@@ -21,7 +21,7 @@ import (
 // operands of a product; the errors of a sum of products are independent, so a product is off by about 0.16 % of
 // its norm. The two or three layers of a case chain some twenty of them, forward and backward, and the weights
 // that the files hold in f32 are rounded too: √20 · 0.16 % ≈ 0.7 % of the gradient is the least to expect. Measured
-// are 0.7 % to 3.3 %, the most where attention is sharpest; a missing or misplaced term shows as tens of per cent.
+// are 0.7 % to 3.3 %, the most on llama-dynamic, for a reason that has not been looked into; a missing or misplaced term shows as tens of per cent.
 // The gradient is compared as one vector: parts of it (q_proj, k_proj) go through the derivative of the softmax, a difference of
 // nearly equal numbers, and where such a part is small its own relative error says nothing. A loss is a mean over
 // tokens of logits whose errors have both signs.
