@@ -54,7 +54,7 @@ func TestTinyIsSmallAndWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer set.Close() //nolint:errcheck // read only
+	defer set.Close()
 	for _, want := range config.Tensors() {
 		if _, ok := set.Info(want.Name); !ok {
 			t.Errorf("tensor %s is missing", want.Name)

@@ -160,7 +160,7 @@ func disk(dir string) finding {
 	if err := syscall.Statfs(at, &st); err != nil {
 		return finding{Name: "cache", State: stateBroken, Detail: fmt.Sprintf("%s: %v", dir, err), Mend: "set DESCANT_CACHE to a folder that can be written"}
 	}
-	free := int64(st.Bavail) * int64(st.Bsize)
+	free := int64(st.Bavail) * int64(st.Bsize) //nolint:unconvert // Bsize is an int64 on Linux and a uint32 on macOS
 	f := finding{Name: "cache", State: stateOK, Detail: fmt.Sprintf("%s, %s free", dir, bytesText(free))}
 	if free < 3<<30 {
 		f.Mend = "less than 3 GiB are free: a 0.5B base takes 1 GiB, its training about as much; set DESCANT_CACHE to a larger disk"

@@ -1,41 +1,13 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"descant/pkg/dataset"
 	"descant/pkg/job"
 	"descant/services/tokenizer"
 )
-
-// parts brings the datasets of a request into files; pushed ones are fetched into work.
-func (a *app) parts(ctx context.Context, r job.Request, work string) ([]tokenizer.Part, error) {
-	var parts []tokenizer.Part
-	for i, name := range datasetNames(&r) {
-		own := filepath.Join(work, fmt.Sprintf("part-%d", i))
-		if err := os.MkdirAll(own, 0o755); err != nil {
-			return nil, err
-		}
-		path, err := a.datasetFile(ctx, name, own)
-		if err == nil && path == dataset.SampleName {
-			path = filepath.Join(own, "sample.jsonl")
-			err = os.WriteFile(path, dataset.SampleBytes(), 0o644)
-		}
-		if err != nil {
-			return nil, err
-		}
-		weight := 1.0
-		if len(r.Datasets) > 0 {
-			weight = r.Datasets[i].Weight
-		}
-		parts = append(parts, tokenizer.Part{Path: path, Name: name, Weight: weight})
-	}
-	return parts, nil
-}
 
 // sources are the datasets of a request, of which some are files on this machine.
 type sources struct {

@@ -102,7 +102,7 @@ func (c *parityCase) check(dir string, now time.Time) error {
 		case err == nil:
 			return fmt.Errorf("rendered, want %s: %s", c.Error.Type, c.Error.Message)
 		case c.Error.Type == "TemplateError" && (!errors.As(err, &refused) || refused.Message != c.Error.Message):
-			return fmt.Errorf("got error %q, want %q", err, c.Error.Message)
+			return fmt.Errorf("got error %w, want %q", err, c.Error.Message)
 		}
 		return nil
 	}

@@ -3,6 +3,7 @@ package dataset
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -43,7 +44,7 @@ func newParquetSource(raw io.Reader) (*parquetSource, error) {
 	case sized:
 		at, size = in, in.Size()
 	default:
-		return nil, unpackError{fmt.Errorf("a Parquet file has to be a file here, not a stream")}
+		return nil, unpackError{errors.New("a Parquet file has to be a file here, not a stream")}
 	}
 	file, err := parquet.OpenFile(at, size, parquet.SkipBloomFilters(true), parquet.SkipPageIndex(true))
 	if err != nil {
@@ -68,7 +69,7 @@ func (s *parquetSource) next() (record, error) {
 	v, err := valueOf(s.schema, row)
 	if err != nil {
 		rec.bad = &Problem{Code: CodeNotUTF8, Row: s.row, Found: err.Error(), Hint: "write texts as UTF-8"}
-		return rec, nil
+		return rec, nil //nolint:nilerr // the row is bad, reading is not
 	}
 	rec.val = &v
 	return rec, nil
@@ -82,7 +83,7 @@ func (s *parquetSource) read() (n int, err error) {
 		}
 	}()
 	n, err = s.in.Read(s.batch)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = unpackError{err}
 	}
 	return n, err
@@ -121,7 +122,7 @@ func valueOf(node parquet.Node, x any) (value, error) {
 
 func textValue(text []byte) (value, error) {
 	if !utf8.Valid(text) {
-		return value{}, fmt.Errorf("a text of the row is not UTF-8")
+		return value{}, errors.New("a text of the row is not UTF-8")
 	}
 	return value{kind: kindString, str: string(text), raw: quoted(string(text))}, nil
 }

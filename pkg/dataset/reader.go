@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash"
 	"hash/maphash"
@@ -175,10 +176,10 @@ func (r *Reader) advance() error {
 func (r *Reader) open() error {
 	in := bufio.NewReaderSize(r.raw, headSize)
 	head, err := in.Peek(headSize)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	in, d, err := r.unpack(in, r.detect(head, err == io.EOF))
+	in, d, err := r.unpack(in, r.detect(head, errors.Is(err, io.EOF)))
 	if err != nil {
 		return err
 	}
@@ -193,7 +194,7 @@ func (r *Reader) open() error {
 	}
 	offset := int64(0)
 	if d.BOM {
-		in.Discard(len(utf8BOM))
+		_, _ = in.Discard(len(utf8BOM)) // was peeked at
 		offset = int64(len(utf8BOM))
 		r.report.remark("a byte order mark at the start was skipped")
 	}
@@ -236,7 +237,7 @@ func (r *Reader) finish(err error) error {
 			code = CodeUnpack
 		}
 		r.problem(Problem{Code: code, Found: fmt.Sprintf("the %s data can't be unpacked: %v", what, err), Hint: "download the file again, or unpack it by its own tool and try that"})
-	case err != io.EOF:
+	case !errors.Is(err, io.EOF):
 		return fmt.Errorf("read dataset %s: %w", r.report.File, err)
 	}
 	if _, err := io.Copy(io.Discard, r.raw); err != nil { // the digest is that of the whole file
@@ -297,7 +298,7 @@ func ReadAll(in io.Reader, name string, opts ReadOptions) ([]Row, *Report, error
 	var rows []Row
 	for {
 		row, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return rows, r.Report(), nil
 		}
 		if err != nil {
@@ -311,7 +312,7 @@ func ReadAll(in io.Reader, name string, opts ReadOptions) ([]Row, *Report, error
 func Validate(in io.Reader, name string, opts ReadOptions) (*Report, error) {
 	r := NewReader(in, name, opts)
 	for {
-		if _, err := r.Next(); err == io.EOF {
+		if _, err := r.Next(); errors.Is(err, io.EOF) {
 			return r.Report(), nil
 		} else if err != nil {
 			return r.Report(), err

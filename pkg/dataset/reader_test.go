@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"reflect"
@@ -69,8 +70,8 @@ func TestRefusedRows(t *testing.T) {
 		{`{"conversations":[{"from":"human","value":"a"},{"from":"function_call","value":"[]"}]}`, "conversations[2].value", "empty"},
 	} {
 		_, _, err := ReadAll(strings.NewReader(c.row), "row", ReadOptions{})
-		bad, ok := err.(*ValidationError)
-		if !ok {
+		var bad *ValidationError
+		if !errors.As(err, &bad) {
 			t.Errorf("%s: accepted, %v", c.row, err)
 			continue
 		}

@@ -129,7 +129,7 @@ func (s *Shards) rowsOf(in *parquet.GenericReader[shardRow]) error {
 			s.rows = append(s.rows, row.Row)
 			s.lines = append(s.lines, row.Line)
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

@@ -124,7 +124,7 @@ func (s *valueSource) next() (record, error) {
 		s.opened = true
 		c, err = s.skip()
 	}
-	if err == io.EOF && s.array && !s.closed {
+	if errors.Is(err, io.EOF) && s.array && !s.closed {
 		s.over = true
 		return s.problem(CodeCut, fmt.Sprintf("the array has no end after row %d", s.row), hintCut), nil
 	}
@@ -155,7 +155,7 @@ func (s *valueSource) between(c *byte) (rec record, stop bool, err error) {
 		return rec, true, err
 	case *c == ',' && s.row > 0 && !s.comma:
 		s.comma = true
-		if *c, err = s.skip(); err == io.EOF {
+		if *c, err = s.skip(); errors.Is(err, io.EOF) {
 			s.over = true
 			return s.problem(CodeCut, fmt.Sprintf("the array has no end after row %d", s.row), hintCut), true, nil
 		} else if err != nil {
@@ -206,7 +206,7 @@ func (s *valueSource) element(c byte) (record, error) {
 			break
 		}
 		if c, err = s.read(); err != nil {
-			rec.last = err == io.EOF
+			rec.last = errors.Is(err, io.EOF)
 			break
 		}
 		if depth == 0 && !inText && (c == ',' || c == ']' || c == '\n' || c == ' ' || c == '\r') { // end of a number or word
@@ -218,7 +218,7 @@ func (s *valueSource) element(c byte) (record, error) {
 			break
 		}
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err, s.over = nil, true
 	}
 	if long > 0 {

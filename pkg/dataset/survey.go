@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"unicode/utf8"
@@ -58,7 +59,7 @@ func inspect(ctx context.Context, rows *Reader, see func(Row), s *Survey, opts S
 	if opts.Encode == nil {
 		for ctx.Err() == nil {
 			row, err := rows.Next()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return nil
 			}
 			if err != nil {

@@ -213,7 +213,7 @@ func (t *tokeniser) run(ctx context.Context, encode Encode) error {
 	if errors.As(readErr, &bad) {
 		bad.merge(&t.out.refused)
 	}
-	if readErr != io.EOF {
+	if !errors.Is(readErr, io.EOF) {
 		return readErr
 	}
 	return t.verdict()
@@ -251,7 +251,7 @@ func (t *tokeniser) take(e *encoded) error {
 	if e.err != nil {
 		t.out.refused.add(Problem{Code: CodeTemplate, Line: e.row.Line, Row: e.row.Place,
 			Found: "the row can't be rendered: " + e.err.Error(), Hint: "change the turns to what the chat template of the base model allows"})
-		return nil
+		return nil //nolint:nilerr // the row is refused, the dataset goes on
 	}
 	if len(e.ids) != len(e.answers) {
 		return fmt.Errorf("tokenise %s: the encoder gave %d ids and answers of %d", e.row.Where(), len(e.ids), len(e.answers))

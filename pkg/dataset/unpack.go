@@ -59,10 +59,10 @@ func (r *Reader) unpack(in *bufio.Reader, d Detection) (*bufio.Reader, Detection
 	r.report.remark("the file is packed with %s; it was unpacked while reading", d.Format)
 	out := bufio.NewReaderSize(&limitedReader{in: inner, left: r.opts.MaxUnpackedBytes}, headSize)
 	head, err := out.Peek(headSize)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, d, unpackError{err}
 	}
-	d = r.detect(head, err == io.EOF)
+	d = r.detect(head, errors.Is(err, io.EOF))
 	switch d.Format {
 	case FormatGzip, FormatZstd:
 		d = Detection{Format: FormatOther, Found: fmt.Sprintf("the file is packed twice, with %s and in it %s", r.report.Packed, d.Format), Hint: "unpack it once"}

@@ -210,9 +210,10 @@ func publish(temp, path string) error {
 func enoughDisk(dir string, need int64) error {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(dir, &stat); err != nil {
-		return nil // a file system that does not say is found out by writing
+		return nil //nolint:nilerr // a file system that does not say is found out by writing
 	}
-	if free := int64(stat.Bavail) * int64(stat.Bsize); free < need {
+	free := int64(stat.Bavail) * int64(stat.Bsize) //nolint:unconvert // Bsize is an int64 on Linux and a uint32 on macOS
+	if free < need {
 		return fmt.Errorf("install the XLA CPU plugin: %s has %d MiB free and %d MiB are needed: make room or set "+
 			"DESCANT_CACHE to a folder on another disk", dir, free>>20, need>>20)
 	}

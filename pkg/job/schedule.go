@@ -89,15 +89,15 @@ func (c *checker) schedule(t Training) {
 func (c *checker) kwargs(t Training) {
 	const field = "lr_scheduler_kwargs"
 	k := t.LRSchedulerKwargs
-	number := func(name string, value *float64, low, high float64, words string) {
+	number := func(name string, value *float64, high float64, words string) {
 		if value != nil {
-			c.floatRange(field+"."+name, *value, low, high, words)
+			c.floatRange(field+"."+name, *value, 0, high, words)
 		}
 	}
-	number("num_cycles", k.NumCycles, 0, 1e6, "between 0 and 1000000")
-	number("min_lr", k.MinLR, 0, t.LearningRate, "between 0 and learning_rate")
-	number("min_lr_rate", k.MinLRRate, 0, 1, "between 0 and 1")
-	number("min_lr_ratio", k.MinLRRatio, 0, 1, "between 0 and 1")
+	number("num_cycles", k.NumCycles, 1e6, "between 0 and 1000000")
+	number("min_lr", k.MinLR, t.LearningRate, "between 0 and learning_rate")
+	number("min_lr_rate", k.MinLRRate, 1, "between 0 and 1")
+	number("min_lr_ratio", k.MinLRRatio, 1, "between 0 and 1")
 	for _, shape := range []struct{ name, value string }{{"warmup_type", k.WarmupType}, {"decay_type", k.DecayType}} {
 		if shape.value != "" {
 			c.oneOf(field+"."+shape.name, shape.value, ShapeLinear, ShapeCosine, Shape1Sqrt)

@@ -109,6 +109,8 @@ func ServeHTTP(ctx context.Context, address string, handler http.Handler, listen
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = server.Close()
 	}
-	<-failed
+	if served := <-failed; err == nil && !errors.Is(served, http.ErrServerClosed) {
+		err = served
+	}
 	return err
 }

@@ -93,14 +93,14 @@ func compareConfig(t *testing.T, name, text string, want map[string]any) {
 		t.Fatal(err)
 	}
 	for field, value := range want {
-		switch {
-		case field == "target_modules":
+		switch field {
+		case "target_modules":
 			if _, isList := value.([]any); isList {
 				continue
 			}
-		case field == "base_model_name_or_path":
+		case "base_model_name_or_path":
 			continue
-		case field == "layers_to_transform":
+		case "layers_to_transform":
 			if number, ok := value.(float64); ok {
 				value = []any{number}
 			}

@@ -2,6 +2,7 @@ package report
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"image/color"
 	"math"
@@ -279,7 +280,7 @@ func (p panel) svg() (string, error) {
 	}
 	_, body, found := strings.Cut(out.String(), "<svg ")
 	if !found {
-		return "", fmt.Errorf("write SVG: no svg element in what was drawn")
+		return "", errors.New("write SVG: no svg element in what was drawn")
 	}
 	body = "<svg " + body
 	for c, name := range variables {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/xml"
+	"errors"
 	"image/png"
 	"io"
 	"math"
@@ -89,7 +90,7 @@ func checkPage(t *testing.T, path string, r *Run) {
 	}
 	for i, drawing := range drawings {
 		for decoder := xml.NewDecoder(strings.NewReader(drawing)); ; {
-			if _, err := decoder.Token(); err == io.EOF {
+			if _, err := decoder.Token(); errors.Is(err, io.EOF) {
 				break
 			} else if err != nil {
 				t.Fatalf("drawing %d: %v", i, err)

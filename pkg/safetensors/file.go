@@ -1,6 +1,7 @@
 package safetensors
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -54,7 +55,7 @@ func mapFile(path string) ([]byte, error) {
 		return nil, err
 	}
 	if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("not a regular file")
+		return nil, errors.New("not a regular file")
 	}
 	if st.Size() < lengthBytes {
 		return nil, fmt.Errorf("the file has %d bytes, too few for a safetensors header", st.Size())

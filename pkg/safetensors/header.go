@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"sort"
@@ -50,10 +51,10 @@ func parseHeader(file []byte) (*header, error) {
 	}
 	text := file[lengthBytes:start]
 	if len(text) == 0 || text[0] != '{' {
-		return nil, fmt.Errorf("the header is not a JSON object; is this a safetensors file?")
+		return nil, errors.New("the header is not a JSON object; is this a safetensors file?")
 	}
 	if !utf8.Valid(text) {
-		return nil, fmt.Errorf("the header is not valid UTF-8")
+		return nil, errors.New("the header is not valid UTF-8")
 	}
 	p := &headerParser{dec: json.NewDecoder(bytes.NewReader(text)), dataBytes: len(file) - start, start: start}
 	p.dec.UseNumber()
@@ -101,7 +102,7 @@ func (p *headerParser) parse() (*header, error) {
 		return nil, err
 	}
 	if _, err := p.dec.Token(); err != io.EOF {
-		return nil, fmt.Errorf("there is something after the JSON object")
+		return nil, errors.New("there is something after the JSON object")
 	}
 	sort.Strings(h.names)
 	return h, nil
@@ -138,7 +139,7 @@ func (p *headerParser) parseTensor() (entry, error) {
 			tok, tokErr := p.dec.Token()
 			text, ok := tok.(string)
 			if tokErr != nil || !ok {
-				return fmt.Errorf("dtype is not a string")
+				return errors.New("dtype is not a string")
 			}
 			dtype = DType(text)
 		case "shape":
@@ -160,7 +161,7 @@ func (p *headerParser) parseTensor() (entry, error) {
 		return entry{}, err
 	}
 	if seen != [3]bool{true, true, true} {
-		return entry{}, fmt.Errorf("dtype, shape or data_offsets is missing")
+		return entry{}, errors.New("dtype, shape or data_offsets is missing")
 	}
 	if len(offsets) != 2 || offsets[0] > offsets[1] || offsets[1] > p.dataBytes {
 		return entry{}, fmt.Errorf("data_offsets %v do not lie within the %d bytes of data", offsets, p.dataBytes)

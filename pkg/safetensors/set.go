@@ -148,7 +148,7 @@ func readIndex(path string) (map[string]string, error) {
 		return nil, fmt.Errorf("not a JSON index: %w", err)
 	}
 	if len(index.WeightMap) == 0 {
-		return nil, fmt.Errorf("weight_map is missing or empty")
+		return nil, errors.New("weight_map is missing or empty")
 	}
 	return index.WeightMap, nil
 }

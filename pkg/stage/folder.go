@@ -114,7 +114,7 @@ func GetFolder(ctx context.Context, objects *blob.Store, prefix string) (Folder,
 		return folder, job.InfrastructureError(job.CodeStore, "read manifest of "+prefix, err)
 	}
 	if err := json.Unmarshal(data, &folder); err != nil || folder.Format != folderFormat {
-		return folder, damaged("read manifest of "+prefix, fmt.Errorf("format %d, error %v", folder.Format, err))
+		return folder, damaged("read manifest of "+prefix, fmt.Errorf("format %d, error %w", folder.Format, err))
 	}
 	return folder, nil
 }

@@ -2,6 +2,7 @@ package train
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -58,7 +59,7 @@ type batches struct {
 func newBatches(rows Rows, seed int64, batch, accumulation, maxLength, vocab int) (*batches, error) {
 	b := &batches{rows: rows, seed: seed, batch: batch, accumulation: accumulation, vocab: vocab, epoch: -1}
 	if rows.Len() == 0 {
-		return nil, fmt.Errorf("the dataset has no rows: nothing can be trained")
+		return nil, errors.New("the dataset has no rows: nothing can be trained")
 	}
 	lengths := make([]int, rows.Len())
 	trained := false
@@ -73,14 +74,14 @@ func newBatches(rows Rows, seed int64, batch, accumulation, maxLength, vocab int
 	if !trained {
 		return nil, fmt.Errorf("no token of the dataset is trained: all labels are %d", ignore)
 	}
-	b.widths = chooseWidths(lengths, maxWidths)
+	b.widths = chooseWidths(lengths)
 	return b, nil
 }
 
 func checkRow(ids, labels []int32, maxLength, vocab int) error {
 	switch {
 	case len(ids) == 0:
-		return fmt.Errorf("it has no tokens")
+		return errors.New("it has no tokens")
 	case len(ids) != len(labels):
 		return fmt.Errorf("%d tokens and %d labels", len(ids), len(labels))
 	case len(ids) > maxLength:
@@ -161,9 +162,9 @@ func (b *batches) widthFor(length int) int {
 // maxWidths is the number of different widths, each of which costs one compilation of the layer's programs.
 const maxWidths = 4
 
-// chooseWidths picks at most limit widths, multiples of 16, such that padding every length up to the next width
+// chooseWidths picks at most maxWidths widths, multiples of 16, such that padding every length up to the next width
 // wastes the fewest tokens.
-func chooseWidths(lengths []int, limit int) []int {
+func chooseWidths(lengths []int) []int {
 	const unit = 16
 	counts := map[int]int{}
 	for _, n := range lengths {
@@ -177,7 +178,7 @@ func chooseWidths(lengths []int, limit int) []int {
 	// cost[k][i] is the least number of padded tokens for sizes up to the i-th with k widths, the last of which
 	// is the i-th; from[k][i] is the width before it. Another width must save a tenth to be worth its compilation.
 	n := len(sizes)
-	limit = min(limit, n)
+	limit := min(maxWidths, n)
 	cost, from := make([][]int, limit+1), make([][]int, limit+1)
 	padded := func(after, upto int) int {
 		total := 0

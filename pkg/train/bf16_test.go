@@ -54,7 +54,7 @@ func TestParityBF16(t *testing.T) {
 			checkGradients(t, e, c, batch, batch.Width, bf16LossLimit, bf16GradientLimit)
 			reference := c.Tensors(t, "grads.safetensors")
 			var got, want []float32
-			for _, tensor := range a.Plan.Tensors(download(t, e.layers, (*group).gradient)) {
+			for _, tensor := range a.Tensors(download(t, e.layers, (*group).gradient)) {
 				values, err := safetensors.DecodeFloat32(tensor.DType, tensor.Data)
 				if err != nil {
 					t.Fatal(err)

@@ -142,7 +142,7 @@ func (v *Evaluator) rectangles(rows Rows) (list []rectangle, err error) {
 		lengths[i], order[i] = len(ids), i
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(lengths[b], lengths[a]) })
-	widths := chooseWidths(lengths, maxWidths)
+	widths := chooseWidths(lengths)
 	for len(order) > 0 {
 		at, _ := slices.BinarySearch(widths, lengths[order[0]])
 		width := widths[at]

@@ -65,7 +65,7 @@ func (b *batches) pack(capacity int) {
 	for i := range sizes {
 		sizes[i] = b.size(i)
 	}
-	b.widths = chooseWidths(sizes, maxWidths)
+	b.widths = chooseWidths(sizes)
 }
 
 // units is the number of rows of rectangles in an epoch: packs, or rows of the dataset.

@@ -5,7 +5,7 @@ import (
 
 	"descant/pkg/model"
 
-	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph functions read like formulas
+	. "github.com/gomlx/gomlx/core/graph"
 )
 
 // quiet is a target as it is evaluated: without dropout.

@@ -30,7 +30,7 @@ func newLoraEngine(m *model.Model, c *model.Compiler, a *lora.Adapter, o adamW) 
 			e.layers[i], err = newGroup(e.constants, fmt.Sprintf("layer.%d", i), value, "all", nil)
 		}
 		if err == nil && o.loraPlus() {
-			e.layers[i].rate, err = e.constants.get("rate "+a.Plan.Signature(i), func(rates []float32) { fasterB(a.Plan, i, o.ratio, rates) }, len(flat))
+			e.layers[i].rate, err = e.constants.get("rate "+a.Signature(i), func(rates []float32) { fasterB(a.Plan, i, o.ratio, rates) }, len(flat))
 		}
 		if err != nil {
 			e.close()

@@ -89,7 +89,7 @@ func measure(model, file string) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
+	defer os.RemoveAll(dir)
 	training := job.DefaultTraining()
 	started := time.Now()
 	made, err := enc.Tokenise(context.Background(), []tokenizer.Part{{Path: file, Name: file, Weight: 1}}, training, dir, tokenizer.TokeniseOptions(training))

@@ -108,7 +108,7 @@ func countParameters(dir string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer set.Close() //nolint:errcheck // read only
+	defer set.Close()
 	count := 0
 	for _, name := range set.Names() {
 		info, _ := set.Info(name)

@@ -39,7 +39,7 @@ func trainBase(ctx context.Context, o options) error {
 		if err != nil {
 			return fmt.Errorf("make the work folder: %w", err)
 		}
-		defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
+		defer os.RemoveAll(dir)
 		o.work = dir
 	}
 	dev, err := device.Open(o.device)
@@ -93,7 +93,7 @@ func (p phase) tokenise(ctx context.Context, base, dir string) (*dataset.Shards,
 	}
 	reader, writer := io.Pipe()
 	go func() { writer.CloseWithError(p.writeRows(writer)) }()
-	defer reader.Close() //nolint:errcheck // ends the writer when tokenising stops early
+	defer reader.Close() // ends the writer when tokenising stops early
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the folder of the shards: %w", err)
 	}

@@ -2,7 +2,6 @@ package trainer
 
 import (
 	"context"
-	"fmt"
 	"path/filepath"
 
 	"descant/pkg/dataset"
@@ -42,7 +41,7 @@ func Estimate(ctx context.Context, deps Deps, j *pb.Job, dir string) (*train.Est
 	estimate, err := train.EstimateRun(ctx, train.Config{Device: deps.Device, BaseDir: base.Dir, BaseName: spec.Model,
 		Training: spec.Training, Rows: rows, EvalRows: eval, Dir: dir, Logger: deps.Log})
 	if err != nil {
-		return nil, job.AsError(fmt.Sprintf("estimate the training on %s", spec.Model), err)
+		return nil, job.AsError("estimate the training on "+spec.Model, err)
 	}
 	return estimate, nil
 }

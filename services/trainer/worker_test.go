@@ -57,7 +57,7 @@ func work(text string) error {
 	if err != nil {
 		return err
 	}
-	defer b.Close() //nolint:errcheck // the process ends
+	defer b.Close()
 	objects, err := blob.Open(ctx, blobConfig(spec.S3, spec.AccessKey, spec.SecretKey))
 	if err != nil {
 		return err
