@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Class says whose an error is, and with that what happens next.
@@ -42,7 +43,15 @@ const (
 	CodeBus            Code = "bus_unavailable"
 	CodeHub            Code = "hub_unavailable"
 	CodeNotReady       Code = "not_ready"
-	CodeInternal       Code = "internal"
+	// CodeOverloaded: every place of every queue is taken; the same request may be sent again.
+	CodeOverloaded Code = "overloaded"
+	// CodeQueueTimeout: the request waited as long as it may, and got no place.
+	CodeQueueTimeout Code = "queue_timeout"
+	// CodeNoWorker: no worker is there that takes requests.
+	CodeNoWorker Code = "no_worker"
+	// CodeWorkerLost: the worker ended in the middle of an answer.
+	CodeWorkerLost Code = "worker_lost"
+	CodeInternal   Code = "internal"
 )
 
 // Error is an error as a person and a program see it: whose it is, its stable code, what happened,
@@ -53,6 +62,8 @@ type Error struct {
 	Message  string    `json:"message"`
 	Problems []Problem `json:"problems,omitempty"`
 	Next     string    `json:"next,omitempty"`
+	// RetryAfter is how long to wait before the same request is sent again; 0 says nothing.
+	RetryAfter time.Duration `json:"-"`
 
 	cause error
 }
@@ -83,6 +94,11 @@ func UserError(code Code, message, next string, problems ...Problem) *Error {
 // InfrastructureError wraps an error of the network, the store or the bus.
 func InfrastructureError(code Code, doing string, err error) *Error {
 	return &Error{Class: Infrastructure, Code: code, Message: fmt.Sprintf("%s: %v", doing, err), cause: err}
+}
+
+// RefusedError is a request that found no place now and may find one later: nothing of it was begun.
+func RefusedError(code Code, message, next string, after time.Duration) *Error {
+	return &Error{Class: Infrastructure, Code: code, Message: message, Next: next, RetryAfter: after}
 }
 
 // BugError wraps an error that should not happen.

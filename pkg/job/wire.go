@@ -1,13 +1,17 @@
 package job
 
-import "descant/pkg/pb"
+import (
+	"time"
+
+	"descant/pkg/pb"
+)
 
 // Proto returns the error in the form in which it travels and is stored; nil stays nil.
 func (e *Error) Proto() *pb.Error {
 	if e == nil {
 		return nil
 	}
-	wire := &pb.Error{Class: string(e.Class), Code: string(e.Code), Message: e.Message, NextStep: e.Next}
+	wire := &pb.Error{Class: string(e.Class), Code: string(e.Code), Message: e.Message, NextStep: e.Next, RetryAfter: seconds(e.RetryAfter)}
 	for _, p := range e.Problems {
 		message := p.Reason
 		if p.Found != "" {
@@ -23,9 +27,13 @@ func FromProto(wire *pb.Error) *Error {
 	if wire == nil {
 		return nil
 	}
-	e := &Error{Class: Class(wire.GetClass()), Code: Code(wire.GetCode()), Message: wire.GetMessage(), Next: wire.GetNextStep()}
+	e := &Error{Class: Class(wire.GetClass()), Code: Code(wire.GetCode()), Message: wire.GetMessage(), Next: wire.GetNextStep(),
+		RetryAfter: time.Duration(wire.GetRetryAfter()) * time.Second}
 	for _, p := range wire.GetProblems() {
 		e.Problems = append(e.Problems, Problem{Field: p.GetField(), Line: int(p.GetLine()), Reason: p.GetMessage(), Next: p.GetNextStep()})
 	}
 	return e
 }
+
+// seconds rounds up: whoever comes a moment early waits twice.
+func seconds(d time.Duration) uint32 { return uint32((d + time.Second - 1) / time.Second) }

@@ -403,7 +403,9 @@ type Error struct {
 	// Every problem with its place, when there are several.
 	Problems []*Problem `protobuf:"bytes,5,rep,name=problems,proto3" json:"problems,omitempty"`
 	// Stack of a bug; kept in dead letters, never shown to users.
-	Trace         string `protobuf:"bytes,6,opt,name=trace,proto3" json:"trace,omitempty"`
+	Trace string `protobuf:"bytes,6,opt,name=trace,proto3" json:"trace,omitempty"`
+	// Seconds after which the same request may be sent again; 0 says nothing.
+	RetryAfter    uint32 `protobuf:"varint,7,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -478,6 +480,13 @@ func (x *Error) GetTrace() string {
 		return x.Trace
 	}
 	return ""
+}
+
+func (x *Error) GetRetryAfter() uint32 {
+	if x != nil {
+		return x.RetryAfter
+	}
+	return 0
 }
 
 // Problem is one thing wrong with an input.
@@ -781,14 +790,16 @@ const file_descant_v1_job_proto_rawDesc = "" +
 	"\n" +
 	"FilesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xaf\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd0\x01\n" +
 	"\x05Error\x12\x14\n" +
 	"\x05class\x18\x01 \x01(\tR\x05class\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12\x1b\n" +
 	"\tnext_step\x18\x04 \x01(\tR\bnextStep\x12/\n" +
 	"\bproblems\x18\x05 \x03(\v2\x13.descant.v1.ProblemR\bproblems\x12\x14\n" +
-	"\x05trace\x18\x06 \x01(\tR\x05trace\"j\n" +
+	"\x05trace\x18\x06 \x01(\tR\x05trace\x12\x1f\n" +
+	"\vretry_after\x18\a \x01(\rR\n" +
+	"retryAfter\"j\n" +
 	"\aProblem\x12\x14\n" +
 	"\x05field\x18\x01 \x01(\tR\x05field\x12\x12\n" +
 	"\x04line\x18\x02 \x01(\rR\x04line\x12\x18\n" +
