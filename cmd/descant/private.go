@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"descant/pkg/hub"
+	"descant/services/gateway"
 )
 
 // startPrivate runs a system of its own for one command: embedded servers on free ports with their data in
@@ -18,7 +19,7 @@ func (a *app) startPrivate(ctx context.Context, dir string) (*system, error) {
 	cfg := a.cfg
 	cfg.Embedded.Dir = filepath.Join(dir, "data")
 	cfg.Embedded.NATSAddr, cfg.Embedded.S3Addr = "127.0.0.1:0", "127.0.0.1:0"
-	cfg.HTTP.Addr = httpOff
+	cfg.HTTP.Addr, cfg.Gateway.Addr = httpOff, gateway.AddrOff
 	cfg.setWork(filepath.Join(dir, "work"))
 	cfg.Hub.LocalDirs = []string{"/"}
 	cfg.Worker = "private" // a second start takes over what the first one left

@@ -51,6 +51,11 @@ func (a *app) up(ctx context.Context, hurry <-chan struct{}, s *system) error {
 	}
 	services = append(services, lifecycle.Service{Name: "banner", Run: func(ctx context.Context) error {
 		select {
+		case <-s.gateway.Listening():
+		case <-ctx.Done():
+			return nil
+		}
+		select {
 		case <-s.inference.Ready():
 			if err := a.welcome(s); err != nil {
 				return err
@@ -69,6 +74,7 @@ func (a *app) welcome(s *system) error {
 	value := map[string]string{
 		"nats_url": at.NATSURL, "s3_endpoint": at.S3Endpoint, "bucket": s.cfg.Blob.Bucket,
 		"credentials_file": filepath.Join(s.cfg.Embedded.Dir, embedded.CredentialsFile), "dir": s.cfg.Embedded.Dir,
+		"api_url": s.gateway.URL(),
 	}
 	return a.print(value, func() {
 		flags, server := a.reach(s)
@@ -79,6 +85,9 @@ func (a *app) welcome(s *system) error {
   ask:   nats%s req inference.chat '{"model":"my-adapter","prompt":"你好"}' --replies=0 --wait-for-empty
   stop:  Ctrl-C
 `, at.NATSURL, at.S3Endpoint, s.cfg.Embedded.Dir, flags, server, server, server)
+		if url := s.gateway.URL(); url != "" {
+			fmt.Fprintf(a.err, "  http:  %s/v1 speaks OpenAI's API: OPENAI_BASE_URL=%s/v1\n", url, url)
+		}
 	})
 }
 

@@ -45,6 +45,7 @@ type system struct {
 	device   *device.Device // opened for the first service that computes
 
 	inference *inference.Service
+	gateway   *gateway.Gateway
 }
 
 // connect reaches the bus and the object store of the configuration.
@@ -131,6 +132,7 @@ func (s *system) service(kind string) (func(context.Context) error, error) {
 		if err != nil {
 			return nil, err
 		}
+		s.gateway = g
 		return g.Run, nil
 	case kindTokenizer:
 		t, err := tokenizer.New(s.cfg.Tokenizer, tokenizer.Deps{Bus: s.bus, Objects: s.objects, Bases: bases, Worker: worker, Log: s.log})
@@ -216,16 +218,24 @@ func (s *system) readiness() *lifecycle.Readiness {
 	ready.Add("bus", s.bus.Ready)
 	ready.Add("object store", s.objects.Ready)
 	if i := s.inference; i != nil {
-		ready.Add("inference", func(context.Context) error {
-			select {
-			case <-i.Ready():
-				return nil
-			default:
-				return errors.New("starting")
-			}
-		})
+		ready.Add("inference", started(i.Ready()))
+	}
+	if g := s.gateway; g != nil {
+		ready.Add("gateway", started(g.Listening()))
 	}
 	return ready
+}
+
+// started is a check that passes once a channel is closed.
+func started(done <-chan struct{}) func(context.Context) error {
+	return func(context.Context) error {
+		select {
+		case <-done:
+			return nil
+		default:
+			return errors.New("starting")
+		}
+	}
 }
 
 // serve runs services until a signal, with health and metrics beside them.

@@ -62,7 +62,7 @@ func start(ctx context.Context, binary, data string) (_ *system, err error) {
 	}
 	s.base = snapshot.Dir
 
-	args := []string{"up", "--json", "--dir", filepath.Join(data, "up"), "--nats-addr", "127.0.0.1:0", "--s3-addr", "127.0.0.1:0"}
+	args := []string{"up", "--json", "--dir", filepath.Join(data, "up"), "--nats-addr", "127.0.0.1:0", "--s3-addr", "127.0.0.1:0", "--gateway-addr", "127.0.0.1:0"}
 	fmt.Printf("%s %s\n", filepath.Base(binary), args[0])
 	s.process = exec.Command(binary, args...)
 	s.process.Stderr = s.log

@@ -1,10 +1,12 @@
 // Package gateway turns requests into jobs and answers for them: intake of finetune.request, the job
-// and adapter APIs as NATS micro services, control by people, and a reconciler for jobs that no
-// message would wake. It computes nothing and holds no state of its own.
+// and adapter APIs as NATS micro services, the same over HTTP in OpenAI's dialect, control by people,
+// and a reconciler for jobs that no message would wake. It computes nothing and holds no state of its
+// own.
 //
 //	finetune.request ──► admit ──► job received + work.tokenize
 //	                       └─────► finetune.events.rejected-<digest>.rejected
 //	finetune.jobs.create   the same, answered with the job
+//	/v1/…                  the same operations over HTTP
 //	finetune.control.<job> cancel, pause, resume ──► the job's record; its worker notices
 package gateway
 
@@ -16,6 +18,7 @@ import (
 
 	"descant/pkg/blob"
 	"descant/pkg/bus"
+	"descant/pkg/openai"
 	"descant/pkg/registry"
 )
 
@@ -39,6 +42,10 @@ type Gateway struct {
 	// queued remembers at which revision a job's work was queued again, so that a job that only waits
 	// for a free worker is not queued once more in every round.
 	queued map[string]uint64
+
+	keys      openai.Keys
+	listening chan struct{} // closed when the HTTP API takes requests
+	address   string        // where it does
 }
 
 // New returns a gateway; Run starts it.
@@ -46,7 +53,11 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Gateway{cfg: cfg, deps: deps, log: deps.Log.With("service", "gateway"), queued: map[string]uint64{}}, nil
+	keys, err := openai.ParseKeys(cfg.APIKeys.Reveal())
+	if err != nil {
+		return nil, err
+	}
+	return &Gateway{cfg: cfg, deps: deps, log: deps.Log.With("service", "gateway"), queued: map[string]uint64{}, keys: keys, listening: make(chan struct{})}, nil
 }
 
 // Run serves until ctx ends.
@@ -57,5 +68,6 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group.Go(func() error { return g.deps.Bus.Serve(ctx, g.adapters()) })
 	group.Go(func() error { return g.controls(ctx) })
 	group.Go(func() error { return g.reconcile(ctx) })
+	group.Go(func() error { return g.serveAPI(ctx) })
 	return group.Wait()
 }

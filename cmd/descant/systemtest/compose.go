@@ -118,7 +118,7 @@ func (c *composition) launch(t testing.TB, name string, extra []string) (*Proces
 // place maps what a service sees in its container to this machine.
 func (c *composition) place(t testing.TB, service types.ServiceConfig) *strings.Replacer {
 	t.Helper()
-	paths := map[string]string{"127.0.0.1:8080": FreeAddress(t), "127.0.0.1:8222": FreeAddress(t)}
+	paths := map[string]string{"127.0.0.1:8080": FreeAddress(t), "127.0.0.1:8222": FreeAddress(t), "0.0.0.0:8000": FreeAddress(t)}
 	for _, host := range []string{"nats:4222", "minio:9000"} {
 		paths[host] = c.hosts[host]
 		if own, port, _ := strings.Cut(host, ":"); own == service.Name {

@@ -45,6 +45,7 @@ func common(base, work string) []string {
 		"DESCANT_HUB_WORK_DIR=" + filepath.Join(work, "models"),
 		"DESCANT_BUS_ACK_WAIT=" + ackWait.String(),
 		"DESCANT_GATEWAY_RECONCILE=1s",
+		"DESCANT_GATEWAY_ADDR=127.0.0.1:0",
 		"DESCANT_DEVICE=go", // compiles nothing: a job of a few steps takes a second
 		"DESCANT_LOG_FORMAT=json",
 		"DESCANT_TOKENIZER_WORK_DIR=" + filepath.Join(work, "tokenizer"),

@@ -15,7 +15,7 @@ import (
 func upCommand(t *testing.T, dir, nats, s3 string) Command {
 	t.Helper()
 	http := FreeAddress(t)
-	return Command{Name: "descant up", Args: []string{"up", "--dir", dir, "--nats-addr", nats, "--s3-addr", s3, "--http-addr", http},
+	return Command{Name: "descant up", Args: []string{"up", "--dir", dir, "--nats-addr", nats, "--s3-addr", s3, "--http-addr", http, "--gateway-addr", "127.0.0.1:0"},
 		Env: []string{"DESCANT_DEVICE=go"}, Ready: "http://" + http + "/readyz"}
 }
 

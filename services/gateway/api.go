@@ -1,0 +1,109 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"net/http"
+	"syscall"
+	"time"
+
+	"descant/pkg/bus"
+	"descant/pkg/lifecycle"
+	"descant/pkg/openai"
+	"descant/pkg/pb"
+)
+
+// silence is how long a worker may say nothing before an answer is given up: a first answer waits for compilers.
+const silence = 10 * time.Minute
+
+// serveAPI serves the HTTP API until ctx ends. It holds no behaviour of its own: every request is one of the operations
+// that the micro services and subjects have, in OpenAI's dialect.
+func (g *Gateway) serveAPI(ctx context.Context) error {
+	if g.cfg.Addr == AddrOff {
+		close(g.listening)
+		return nil
+	}
+	err := lifecycle.ServeHTTP(ctx, g.cfg.Addr, g.apiHandler(), func(at string) {
+		g.address = at
+		close(g.listening)
+		g.log.Info("HTTP API", "url", "http://"+at+"/v1")
+	})
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%s is in use by another program: choose another address with --gateway-addr (127.0.0.1:0 takes a free port, off serves no HTTP API)", g.cfg.Addr)
+	}
+	if err != nil {
+		return fmt.Errorf("HTTP API on %s: %w", g.cfg.Addr, err)
+	}
+	return nil
+}
+
+// Listening is closed when the HTTP API takes requests.
+func (g *Gateway) Listening() <-chan struct{} { return g.listening }
+
+// URL is where the HTTP API is, without /v1; empty if there is none. It is known when Listening is closed.
+func (g *Gateway) URL() string {
+	if g.address == "" {
+		return ""
+	}
+	return "http://" + g.address
+}
+
+// apiHandler is the whole HTTP API with its protection.
+func (g *Gateway) apiHandler() http.Handler {
+	handler := openai.WithErrors(g.apiRoutes())
+	if g.keys.Empty() {
+		handler = openai.LocalOnly(handler)
+	}
+	return openai.WithRequestID(g.logged(handler))
+}
+
+// apiRoutes are the paths of the HTTP API, each with the scopes of which a key needs one.
+func (g *Gateway) apiRoutes() *http.ServeMux {
+	mux := http.NewServeMux()
+	route := func(pattern string, handle http.HandlerFunc, scopes ...string) {
+		mux.HandleFunc(pattern, g.keys.Require(handle, scopes...))
+	}
+	route("POST /v1/chat/completions", openai.ChatCompletions(g.ask, g.log), openai.ScopeInfer)
+	route("GET /v1/models", g.getModels, openai.ScopeInfer, openai.ScopeTrain)
+	route("GET /v1/models/{model...}", g.getModel, openai.ScopeInfer, openai.ScopeTrain)
+	return mux
+}
+
+// ask sends a chat request to the workers.
+func (g *Gateway) ask(ctx context.Context, req *pb.ChatRequest) iter.Seq2[*pb.ChatChunk, error] {
+	return g.deps.Bus.Chat(ctx, bus.SubjectChat, req, silence)
+}
+
+// logged writes a line for every request.
+func (g *Gateway) logged(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began, seen := time.Now(), &statusWriter{ResponseWriter: w, status: http.StatusOK}
+		defer func() {
+			level := slog.LevelDebug
+			if seen.status >= http.StatusInternalServerError {
+				level = slog.LevelError
+			}
+			g.log.Log(r.Context(), level, "request", "method", r.Method, "path", r.URL.Path, "status", seen.status,
+				"duration", time.Since(began).Round(time.Millisecond), "request_id", w.Header().Get(openai.RequestIDHeader))
+		}()
+		next.ServeHTTP(seen, r)
+	})
+}
+
+// statusWriter remembers the status of an answer.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader keeps the status.
+func (s *statusWriter) WriteHeader(status int) {
+	s.status = status
+	s.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController reach the writer below.
+func (s *statusWriter) Unwrap() http.ResponseWriter { return s.ResponseWriter }
