@@ -30,9 +30,9 @@ var ErrSilent = errors.New("the worker went silent")
 type ChatHandler func(ctx context.Context, req *pb.ChatRequest, send func(*pb.ChatChunk) error) error
 
 // ServeChat answers chat requests on a subject until ctx ends, each request by
-// one member of the queue, and finishes those that are running. ready, if not
-// nil, is called when the subscription stands. Requests in protobuf get
-// protobuf back, all others JSON.
+// one member of the queue. Then it takes no more, and finishes those that are
+// running or were delivered. ready, if not nil, is called when the subscription
+// stands. Requests in protobuf get protobuf back, all others JSON.
 func (b *Bus) ServeChat(ctx context.Context, subject, queue string, handle ChatHandler, ready func()) error {
 	var running crew
 	defer running.wait()
@@ -42,7 +42,7 @@ func (b *Bus) ServeChat(ctx context.Context, subject, queue string, handle ChatH
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", subject, err)
 	}
-	defer sub.Unsubscribe() //nolint:errcheck // a closed connection has no subscriptions
+	defer b.drain(sub)
 	if err := b.flush(ctx); err != nil {
 		return fmt.Errorf("listen on %s: %w", subject, err)
 	}
@@ -53,13 +53,29 @@ func (b *Bus) ServeChat(ctx context.Context, subject, queue string, handle ChatH
 	return nil
 }
 
+// drain ends a subscription and returns when everything that was delivered to
+// it is in its handler: whoever sent it counts on an answer.
+func (b *Bus) drain(sub *nats.Subscription) {
+	if !b.conn.IsConnected() {
+		_ = sub.Unsubscribe() // nothing more can come
+		return
+	}
+	closed := make(chan struct{})
+	sub.SetClosedHandler(func(string) { close(closed) })
+	if sub.Drain() != nil {
+		return // a closed connection has no subscriptions
+	}
+	<-closed
+}
+
 // chat answers one request and ends the stream with an empty message.
 func (b *Bus) chat(ctx context.Context, msg *nats.Msg, handle ChatHandler) {
 	if msg.Reply == "" {
 		b.log.Warn("chat request without a reply subject: use `nats req`, not `nats pub`", "subject", msg.Subject)
 		return
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	serving := ctx // ends with this process, ctx also with the requester
+	ctx, cancel := context.WithCancel(serving)
 	defer cancel()
 	if at := msg.Header.Get(headerCancel); at != "" {
 		sub, err := b.conn.Subscribe(at, func(*nats.Msg) { cancel() })
@@ -67,23 +83,25 @@ func (b *Bus) chat(ctx context.Context, msg *nats.Msg, handle ChatHandler) {
 			defer sub.Unsubscribe() //nolint:errcheck // a closed connection has no subscriptions
 		}
 	}
+	gone, release := b.whenGone(cancel)
+	defer release()
 	binary := msg.Header.Get(headerFormat) == formatProto
 	send := func(chunk *pb.ChatChunk) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		return b.sendChunk(msg, chunk, binary)
+		return b.sendChunk(msg, gone, chunk, binary)
 	}
 	req, err := chatRequest(msg.Data, binary)
 	if err == nil {
 		err = guardedChat(ctx, handle, req, send)
 	}
-	if err != nil && ctx.Err() == nil {
+	if err != nil && (ctx.Err() == nil || serving.Err() != nil) {
 		last := &pb.ChatChunk{Id: req.GetId(), FinishReason: "error", Error: wire(err)}
-		if last.Error.Class != "user" {
+		if last.Error.Class == "bug" {
 			b.log.Error("chat request failed", "subject", msg.Subject, "error", err)
 		}
-		err = b.sendChunk(msg, last, binary)
+		err = b.sendChunk(msg, gone, last, binary)
 	}
 	if end := msg.Respond(nil); err == nil {
 		err = end
@@ -117,7 +135,23 @@ func chatRequest(data []byte, binary bool) (*pb.ChatRequest, error) {
 	return req, nil
 }
 
-func (b *Bus) sendChunk(msg *nats.Msg, chunk *pb.ChatChunk, binary bool) error {
+// whenGone calls gone when the server finds nobody who listens to a chunk. It
+// returns the subject on which the server says so.
+func (b *Bus) whenGone(gone func()) (at string, release func()) {
+	at = b.conn.NewInbox()
+	sub, err := b.conn.Subscribe(at, func(msg *nats.Msg) {
+		if len(msg.Data) == 0 && msg.Header.Get("Status") == "503" {
+			gone()
+		}
+	})
+	if err != nil {
+		return at, func() {} // the connection is closed, which the next chunk tells
+	}
+	return at, func() { _ = sub.Unsubscribe() } // a closed connection has no subscriptions
+}
+
+// sendChunk sends a chunk; gone is where the server tells that nobody listens.
+func (b *Bus) sendChunk(msg *nats.Msg, gone string, chunk *pb.ChatChunk, binary bool) error {
 	var (
 		data []byte
 		err  error
@@ -133,7 +167,7 @@ func (b *Bus) sendChunk(msg *nats.Msg, chunk *pb.ChatChunk, binary bool) error {
 	if len(data) == 0 {
 		return nil // an empty message would end the stream, and says nothing
 	}
-	return msg.Respond(data)
+	return b.conn.PublishRequest(msg.Reply, gone, data)
 }
 
 // Chat sends a chat request and yields the chunks of the answer. It ends after

@@ -16,6 +16,7 @@
 //	inference.chat                   J  pb.ChatRequest → pb.ChatChunk …, ended
 //	                                    by an empty message
 //	infer.worker.<id>                P  the same for one worker
+//	infer.alive.<id>                    an empty reply while that worker lives
 //	metrics.<service>.<instance>     J  pb.MetricSample
 //
 // Streams and buckets:

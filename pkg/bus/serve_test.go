@@ -14,6 +14,7 @@ import (
 
 	"descant/pkg/bus"
 	"descant/pkg/embedded/servertest"
+	"descant/pkg/lifecycle"
 	"descant/pkg/pb"
 )
 
@@ -321,5 +322,108 @@ func drift(t *testing.T) {
 	must(t, err)
 	if got := stream.CachedInfo().Config; !got.AllowAtomicPublish || len(got.Subjects) != 3 {
 		t.Errorf("not updated: %+v", got)
+	}
+}
+
+// chatDisconnected: a requester that went without a word stops the worker at the next chunk.
+func chatDisconnected(t *testing.T, b *bus.Bus, url string) {
+	stopped := make(chan error, 1)
+	serveChat(t, b, "test.disconnected", func(ctx context.Context, _ *pb.ChatRequest, send func(*pb.ChatChunk) error) error {
+		for {
+			if err := send(&pb.ChatChunk{Delta: "x"}); err != nil {
+				stopped <- err
+				return err
+			}
+		}
+	})
+	conn, err := nats.Connect(url)
+	must(t, err)
+	inbox := conn.NewInbox()
+	sub, err := conn.SubscribeSync(inbox)
+	must(t, err)
+	must(t, conn.PublishRequest("test.disconnected", inbox, []byte(`{"prompt":"x"}`)))
+	msg, err := sub.NextMsg(time.Minute)
+	if err != nil || !strings.Contains(string(msg.Data), "x") {
+		t.Errorf("first chunk %v, %v", msg, err)
+	}
+	conn.Close() // as after kill -9
+	wantIs(t, receive(t, stopped), context.Canceled)
+}
+
+// chatDrained: a worker that ends finishes what was sent to it, says that it lives until then, and takes no more.
+func chatDrained(t *testing.T, b *bus.Bus) {
+	ctx, end := context.WithCancel(context.Background())
+	defer end()
+	working, abandon := context.WithCancel(context.Background())
+	defer abandon()
+	ready, begun, goOn := make(chan struct{}), make(chan struct{}, 10), make(chan struct{})
+	ended := make(chan error, 1)
+	go func() {
+		ended <- b.ServeWorker(lifecycle.WithWorking(ctx, working), "drained", func(ctx context.Context, _ *pb.ChatRequest, send func(*pb.ChatChunk) error) error {
+			begun <- struct{}{}
+			select {
+			case <-goOn:
+				return send(&pb.ChatChunk{FinishReason: "stop"})
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}, func() { close(ready) })
+	}()
+	receive(t, ready)
+	answers := make(chan error, 2)
+	ask := func() {
+		var last error
+		for _, err := range b.Chat(limited(t), bus.WorkerSubject("drained"), &pb.ChatRequest{}, time.Minute) {
+			last = err
+		}
+		answers <- last
+	}
+	go ask()
+	receive(t, begun)
+	end()
+	eventually(t, func() bool {
+		short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond) // what it still takes it does not answer yet
+		defer cancel()
+		for _, err := range b.Chat(short, bus.WorkerSubject("drained"), &pb.ChatRequest{}, time.Minute) {
+			return errors.Is(err, bus.ErrNoResponders)
+		}
+		return false
+	})
+	lost := make(chan error, 1)
+	go func() { lost <- b.WatchWorker(limited(t), "drained") }()
+	if len(lost) > 0 {
+		t.Error("a worker that finishes its work counts as lost")
+	}
+	close(goOn)
+	must(t, receive(t, answers))
+	must(t, receive(t, ended))
+	wantIs(t, receive(t, lost), bus.ErrLost)
+}
+
+// chatAbandoned: what a worker cannot finish in its grace is told to the requester.
+func chatAbandoned(t *testing.T, b *bus.Bus) {
+	working, abandon := context.WithCancel(context.Background())
+	defer abandon()
+	ready, begun := make(chan struct{}), make(chan struct{})
+	background(t, func(ctx context.Context) error {
+		return b.ServeChat(lifecycle.WithWorking(ctx, working), "test.abandoned", "", func(ctx context.Context, _ *pb.ChatRequest, _ func(*pb.ChatChunk) error) error {
+			close(begun)
+			<-ctx.Done()
+			return ctx.Err()
+		}, func() { close(ready) })
+	})
+	receive(t, ready)
+	go func() {
+		<-begun
+		abandon()
+	}()
+	var failed *bus.Failure
+	for _, err := range b.Chat(limited(t), "test.abandoned", &pb.ChatRequest{}, time.Minute) {
+		if !errors.As(err, &failed) || failed.Detail.GetClass() != "infrastructure" {
+			t.Errorf("an abandoned request ends with %v", err)
+		}
+	}
+	if failed == nil {
+		t.Error("an abandoned request ends without a word")
 	}
 }

@@ -27,6 +27,9 @@ const (
 // WorkerSubject is where one inference worker takes chat requests.
 func WorkerSubject(worker string) string { return "infer.worker." + worker }
 
+// aliveSubject is where a worker tells that it lives, also while it ends.
+func aliveSubject(worker string) string { return "infer.alive." + worker }
+
 // EventsSubject matches all events of a job, or of all jobs for "*".
 func EventsSubject(job string) string { return "finetune.events." + job + ".>" }
 

@@ -77,7 +77,7 @@ func (s *Service) Run(ctx context.Context) error {
 	first.Add(3)
 	group.Go(func() error { return s.deps.Bus.ServeChat(ctx, bus.SubjectChat, queueGroup, s.chat, first.Done) })
 	group.Go(func() error {
-		return s.deps.Bus.ServeChat(ctx, bus.WorkerSubject(s.deps.Worker), "", s.chat, first.Done)
+		return s.deps.Bus.ServeWorker(ctx, s.deps.Worker, s.chat, first.Done)
 	})
 	group.Go(func() error {
 		s.deps.Registry.Watch(ctx, s.cfg.Relist, s.loads.put, first.Done)
