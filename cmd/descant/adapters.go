@@ -93,5 +93,20 @@ func (a *app) showAdapter(ctx context.Context, b *bus.Bus, ref string) error {
 				fmt.Fprintf(a.out, "%-14s %s\n", l[0], l[1])
 			}
 		}
+		for _, w := range reply.GetWorkers() {
+			fmt.Fprintf(a.out, "%-14s %s\n", "worker", workerLine(w))
+		}
 	})
+}
+
+// workerLine tells how far an adapter is on one worker.
+func workerLine(w *pb.WorkerAdapter) string {
+	line := fmt.Sprintf("%s %s for %s", w.GetWorker(), w.GetState().GetState(), ago(w.GetState().GetSince().AsTime()))
+	if w.GetState().GetPinned() {
+		line += ", pinned"
+	}
+	if reason := w.GetState().GetReason(); reason != "" {
+		line += ": " + reason
+	}
+	return line
 }

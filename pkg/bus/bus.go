@@ -30,6 +30,7 @@ type Bus struct {
 	leases   jetstream.KeyValue
 	registry jetstream.KeyValue
 	workers  jetstream.KeyValue
+	serving  jetstream.KeyValue
 }
 
 // Connect opens a connection and creates or updates the streams and buckets.

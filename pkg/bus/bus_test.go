@@ -65,6 +65,7 @@ func conformance(t *testing.T, url string) {
 		"leases":               func(t *testing.T) { leases(t, b) },
 		"bucket":               func(t *testing.T) { bucket(t, b) },
 		"workers":              func(t *testing.T) { workers(t, b) },
+		"adverts":              func(t *testing.T) { adverts(t, b) },
 		"control":              func(t *testing.T) { control(t, b) },
 		"metrics":              func(t *testing.T) { metrics(t, b) },
 		"service":              func(t *testing.T) { service(t, b) },

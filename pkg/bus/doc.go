@@ -13,6 +13,7 @@
 //	finetune.work.<stage>.<job>      P  pb.Work for tokenize or train
 //	finetune.dead.<stage>.<job>      J  pb.DeadLetter
 //	adapters.{list,get,alias}        J  micro service
+//	models.{list,get}                J  micro service
 //	inference.chat                   J  pb.ChatRequest → pb.ChatChunk …, ended
 //	                                    by an empty message
 //	infer.worker.<id>                P  the same for one worker
@@ -29,6 +30,7 @@
 //	FINETUNE_ADVISORIES  $JS.EVENT.ADVISORY.CONSUMER.{MAX_DELIVERIES,MSG_TERMINATED}.>
 //	FINETUNE_METRICS     metrics.>                   memory, one hour
 //	leases (TTL)  registry  workers (TTL)            key-value buckets
+//	serving (TTL, memory)       <worker>             P  pb.WorkerAdvert
 //
 // A job changes by one atomic batch or not at all:
 //

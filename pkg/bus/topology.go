@@ -19,9 +19,12 @@ const (
 	bucketLeases   = "leases"
 	bucketRegistry = "registry"
 	bucketWorkers  = "workers"
+	bucketServing  = "serving"
 
 	// workerTTL bounds how long a dead worker is still listed.
 	workerTTL = 30 * time.Second
+	// advertTTL bounds how long requests may still be sent to a dead worker.
+	advertTTL = 9 * time.Second
 )
 
 func streams(cfg Config) []jetstream.StreamConfig {
@@ -97,14 +100,20 @@ func (b *Bus) ensure(ctx context.Context) error {
 		to          *jetstream.KeyValue
 		name, about string
 		ttl         time.Duration
+		memory      bool // what it holds is written anew within seconds
 	}{
-		{&b.leases, bucketLeases, "who works at which job", b.cfg.AckWait},
-		{&b.registry, bucketRegistry, "adapters: names, versions, aliases", 0},
-		{&b.workers, bucketWorkers, "workers that are alive", workerTTL},
+		{&b.leases, bucketLeases, "who works at which job", b.cfg.AckWait, false},
+		{&b.registry, bucketRegistry, "adapters: names, versions, aliases", 0, false},
+		{&b.workers, bucketWorkers, "workers that are alive", workerTTL, false},
+		{&b.serving, bucketServing, "what inference workers can take", advertTTL, true},
 	}
 	for _, want := range buckets {
 		config := jetstream.KeyValueConfig{
 			Bucket: want.name, Description: want.about, History: 1, TTL: want.ttl, Replicas: b.cfg.Replicas,
+		}
+		if want.memory {
+			config.Storage = jetstream.MemoryStorage
+			config.LimitMarkerTTL = time.Second // who watches hears that a value has expired
 		}
 		var kv jetstream.KeyValue
 		var err error

@@ -360,7 +360,9 @@ type GetAdapterResponse struct {
 	// The version that the reference stands for.
 	Version *AdapterVersion `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
 	// Its manifest.
-	Manifest      *AdapterManifest `protobuf:"bytes,3,opt,name=manifest,proto3" json:"manifest,omitempty"`
+	Manifest *AdapterManifest `protobuf:"bytes,3,opt,name=manifest,proto3" json:"manifest,omitempty"`
+	// How far it is on the workers that are alive and know of it.
+	Workers       []*WorkerAdapter `protobuf:"bytes,4,rep,name=workers,proto3" json:"workers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -412,6 +414,13 @@ func (x *GetAdapterResponse) GetVersion() *AdapterVersion {
 func (x *GetAdapterResponse) GetManifest() *AdapterManifest {
 	if x != nil {
 		return x.Manifest
+	}
+	return nil
+}
+
+func (x *GetAdapterResponse) GetWorkers() []*WorkerAdapter {
+	if x != nil {
+		return x.Workers
 	}
 	return nil
 }
@@ -532,7 +541,7 @@ var File_descant_v1_api_proto protoreflect.FileDescriptor
 const file_descant_v1_api_proto_rawDesc = "" +
 	"\n" +
 	"\x14descant/v1/api.proto\x12\n" +
-	"descant.v1\x1a\x14descant/v1/job.proto\x1a\x19descant/v1/registry.proto\"\x1f\n" +
+	"descant.v1\x1a\x14descant/v1/job.proto\x1a\x19descant/v1/registry.proto\x1a\x18descant/v1/serving.proto\"\x1f\n" +
 	"\rGetJobRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"=\n" +
 	"\x0fListJobsRequest\x12\x14\n" +
@@ -547,11 +556,12 @@ const file_descant_v1_api_proto_rawDesc = "" +
 	"\x14ListAdaptersResponse\x124\n" +
 	"\badapters\x18\x01 \x03(\v2\x18.descant.v1.AdapterEntryR\badapters\"%\n" +
 	"\x11GetAdapterRequest\x12\x10\n" +
-	"\x03ref\x18\x01 \x01(\tR\x03ref\"\x97\x01\n" +
+	"\x03ref\x18\x01 \x01(\tR\x03ref\"\xcc\x01\n" +
 	"\x12GetAdapterResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x124\n" +
 	"\aversion\x18\x02 \x01(\v2\x1a.descant.v1.AdapterVersionR\aversion\x127\n" +
-	"\bmanifest\x18\x03 \x01(\v2\x1b.descant.v1.AdapterManifestR\bmanifest\"U\n" +
+	"\bmanifest\x18\x03 \x01(\v2\x1b.descant.v1.AdapterManifestR\bmanifest\x123\n" +
+	"\aworkers\x18\x04 \x03(\v2\x19.descant.v1.WorkerAdapterR\aworkers\"U\n" +
 	"\x0fSetAliasRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05alias\x18\x02 \x01(\tR\x05alias\x12\x18\n" +
@@ -587,19 +597,21 @@ var file_descant_v1_api_proto_goTypes = []any{
 	(*AdapterEntry)(nil),         // 11: descant.v1.AdapterEntry
 	(*AdapterVersion)(nil),       // 12: descant.v1.AdapterVersion
 	(*AdapterManifest)(nil),      // 13: descant.v1.AdapterManifest
-	(*Error)(nil),                // 14: descant.v1.Error
+	(*WorkerAdapter)(nil),        // 14: descant.v1.WorkerAdapter
+	(*Error)(nil),                // 15: descant.v1.Error
 }
 var file_descant_v1_api_proto_depIdxs = []int32{
 	10, // 0: descant.v1.ListJobsResponse.jobs:type_name -> descant.v1.JobView
 	11, // 1: descant.v1.ListAdaptersResponse.adapters:type_name -> descant.v1.AdapterEntry
 	12, // 2: descant.v1.GetAdapterResponse.version:type_name -> descant.v1.AdapterVersion
 	13, // 3: descant.v1.GetAdapterResponse.manifest:type_name -> descant.v1.AdapterManifest
-	14, // 4: descant.v1.ErrorResponse.error:type_name -> descant.v1.Error
-	5,  // [5:5] is the sub-list for method output_type
-	5,  // [5:5] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	14, // 4: descant.v1.GetAdapterResponse.workers:type_name -> descant.v1.WorkerAdapter
+	15, // 5: descant.v1.ErrorResponse.error:type_name -> descant.v1.Error
+	6,  // [6:6] is the sub-list for method output_type
+	6,  // [6:6] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_descant_v1_api_proto_init() }
@@ -609,6 +621,7 @@ func file_descant_v1_api_proto_init() {
 	}
 	file_descant_v1_job_proto_init()
 	file_descant_v1_registry_proto_init()
+	file_descant_v1_serving_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

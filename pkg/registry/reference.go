@@ -82,6 +82,16 @@ func (r Reference) find(entry *pb.AdapterEntry) (*pb.AdapterVersion, error) {
 	return entry.GetVersions()[number-1], nil
 }
 
+// Find returns the version of an entry that a reference to its name stands for.
+func Find(entry *pb.AdapterEntry, text string) (Resolved, error) {
+	ref, err := ParseReference(text)
+	if err != nil {
+		return Resolved{}, err
+	}
+	version, err := ref.find(entry)
+	return Resolved{Name: entry.GetName(), Version: version}, err
+}
+
 // Pinned writes the reference that never changes: name@3.
 func Pinned(name string, version uint32) string {
 	return name + "@" + strconv.FormatUint(uint64(version), 10)

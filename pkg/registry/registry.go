@@ -56,11 +56,7 @@ func (r *Registry) Resolve(ctx context.Context, text string) (Resolved, error) {
 	if err != nil {
 		return Resolved{}, err
 	}
-	version, err := ref.find(entry)
-	if err != nil {
-		return Resolved{}, err
-	}
-	return Resolved{Name: ref.Name, Version: version}, nil
+	return Find(entry, text)
 }
 
 // Entry returns every version and alias of a name; an unknown name is a user error with code

@@ -1,7 +1,7 @@
-// Package gateway turns requests into jobs and answers for them: intake of finetune.request, the job
-// and adapter APIs as NATS micro services, the same over HTTP in OpenAI's dialect, control by people,
-// and a reconciler for jobs that no message would wake. It computes nothing and holds no state of its
-// own.
+// Package gateway turns requests into jobs and answers for them: intake of finetune.request, the job,
+// adapter and model APIs as NATS micro services, the same over HTTP in OpenAI's dialect, control by
+// people, and a reconciler for jobs that no message would wake. It computes nothing and holds no state
+// of its own.
 //
 //	finetune.request ──► admit ──► job received + work.tokenize
 //	                       └─────► finetune.events.rejected-<digest>.rejected
@@ -66,6 +66,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group.Go(func() error { return g.deps.Bus.Intake(ctx, bus.Options{Worker: "gateway"}, g.intake) })
 	group.Go(func() error { return g.deps.Bus.Serve(ctx, g.jobs()) })
 	group.Go(func() error { return g.deps.Bus.Serve(ctx, g.adapters()) })
+	group.Go(func() error { return g.deps.Bus.Serve(ctx, g.modelService()) })
 	group.Go(func() error { return g.controls(ctx) })
 	group.Go(func() error { return g.reconcile(ctx) })
 	group.Go(func() error { return g.serveAPI(ctx) })

@@ -62,7 +62,11 @@ func (g *Gateway) adapters() bus.Service {
 					return nil, refused(err)
 				}
 				manifest, err := g.deps.Registry.Manifest(ctx, found.Version)
-				return &pb.GetAdapterResponse{Name: found.Name, Version: found.Version, Manifest: manifest}, refused(err)
+				if err != nil {
+					return nil, refused(err)
+				}
+				workers, err := g.workersOf(ctx, found.Version.GetDigest())
+				return &pb.GetAdapterResponse{Name: found.Name, Version: found.Version, Manifest: manifest, Workers: workers}, refused(err)
 			}),
 			bus.NewMethod("adapters.alias", func(ctx context.Context, req *pb.SetAliasRequest) (*pb.AdapterEntry, error) {
 				entry, err := g.deps.Registry.SetAlias(ctx, req.GetName(), req.GetAlias(), req.GetVersion())

@@ -58,8 +58,10 @@ func (s *Service) answer(ctx context.Context, req *pb.ChatRequest, send func(*pb
 		if err != nil {
 			return err
 		}
+		s.tellSoon()
 		err = s.generate(ctx, target, req, messages, tools, send)
 		target.release()
+		s.tellSoon()
 		if !errors.Is(err, generate.ErrUnknownAdapter) || attempt == 3 {
 			return err
 		}

@@ -88,7 +88,11 @@ func (s *Service) load(ctx context.Context) {
 		}
 		tried[version.GetDigest()] = true
 		fresh := version.GetPublishedAt().AsTime().After(s.started)
-		err := s.preload(lifecycle.Working(ctx), registry.Resolved{Name: entry.GetName(), Version: version}, fresh)
+		found := registry.Resolved{Name: entry.GetName(), Version: version}
+		if fresh {
+			s.states.set(found, statePending, "")
+		}
+		err := s.preload(lifecycle.Working(ctx), found, fresh)
 		name := registry.Pinned(entry.GetName(), version.GetVersion())
 		switch {
 		case err == nil:
@@ -97,6 +101,7 @@ func (s *Service) load(ctx context.Context) {
 		case errors.Is(err, errLater), errors.Is(err, generate.ErrSlotsFull):
 			s.log.Debug("adapter will be loaded by its first request", "adapter", name)
 		default:
+			s.states.set(found, stateFailed, err.Error())
 			s.log.Error("cannot load adapter; its first request will try again", "adapter", name, "error", err)
 		}
 	}
@@ -151,11 +156,30 @@ func (s *Service) adapter(ctx context.Context, found registry.Resolved, evict bo
 	if err != nil {
 		return nil, "", nil, err
 	}
-	if err := model.ensure(ctx, s.deps.Registry, version, s.cfg.WorkDir, evict); err != nil {
+	if err := s.ensure(ctx, model, found, evict); err != nil {
 		release()
 		return nil, "", nil, err
 	}
 	return model, version.GetDigest(), release, nil
+}
+
+// ensure loads a version on its base and notes how far it is.
+func (s *Service) ensure(ctx context.Context, model *served, found registry.Resolved, evict bool) error {
+	digest := found.Version.GetDigest()
+	if model.touch(digest) {
+		return nil
+	}
+	s.states.set(found, stateDownloading, "")
+	err := model.ensure(ctx, s.deps.Registry, found.Version, s.cfg.WorkDir, evict)
+	switch {
+	case err == nil:
+		s.states.set(found, stateReady, "")
+	case errors.Is(err, generate.ErrSlotsFull), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		s.states.forget(digest) // nothing is wrong with it
+	default:
+		s.states.set(found, stateFailed, err.Error())
+	}
+	return err
 }
 
 // isWhole tells whether a version is a whole model and not an adapter.

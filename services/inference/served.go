@@ -28,6 +28,9 @@ type served struct {
 	engine engine
 	text   *language
 
+	// dropped, if not nil, hears of adapters that are no longer loaded.
+	dropped func(key string)
+
 	// loading is held while adapters are loaded or unloaded, so that an adapter is loaded once.
 	loading sync.Mutex
 	mu      sync.Mutex
@@ -49,10 +52,12 @@ func (s *Service) open(_ context.Context, base registry.Base) (*served, error) {
 		return nil, job.UserError(job.CodeBadModel, "model "+base.Ref+" cannot be served: "+err.Error(), "`descant doctor` checks this machine")
 	}
 	s.log.Info("base is loaded", "base", base.Ref)
-	return &served{base: base, engine: e, text: text}, nil
+	return &served{base: base, engine: e, text: text, dropped: s.states.forget}, nil
 }
 
 func (m *served) close() {
+	for m.dropOldest() {
+	}
 	m.engine.Close()
 	m.text.close()
 }
@@ -117,6 +122,9 @@ func (m *served) dropOldest() bool {
 		return false
 	}
 	m.engine.UnloadAdapter(m.recent[0])
+	if m.dropped != nil {
+		m.dropped(m.recent[0])
+	}
 	m.recent = m.recent[1:]
 	return true
 }

@@ -47,7 +47,9 @@ type Service struct {
 	started time.Time
 	pool    *pool
 	loads   *loader
-	changed chan struct{} // wakes the advertisement
+	states  *states
+	changed chan struct{} // wakes the entry in the list of workers
+	told    chan struct{} // wakes the advert
 	ready   chan struct{} // closed when requests are taken and the registry was listed once
 }
 
@@ -56,9 +58,10 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, deps: deps, log: deps.Log.With("service", "inference"), changed: make(chan struct{}, 1), ready: make(chan struct{})}
+	s := &Service{cfg: cfg, deps: deps, log: deps.Log.With("service", "inference"), changed: make(chan struct{}, 1), told: make(chan struct{}, 1), ready: make(chan struct{})}
 	s.pool = newPool(cfg.MaxBases, s.open)
 	s.loads = newLoader()
+	s.states = newStates(s.wake)
 	return s, nil
 }
 
@@ -71,6 +74,7 @@ func (s *Service) Run(ctx context.Context) error {
 		return fmt.Errorf("inference: %w", err)
 	}
 	s.started = time.Now()
+	defer s.farewell(ctx)
 	defer s.pool.close()
 	group, ctx := errgroup.WithContext(ctx)
 	var first sync.WaitGroup // what must stand before the worker is ready
@@ -84,6 +88,7 @@ func (s *Service) Run(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error { return s.advertise(ctx) })
+	group.Go(func() error { return s.tell(ctx) })
 	group.Go(func() error { s.load(ctx); return nil })
 	group.Go(func() error { s.preopen(ctx, s.cfg.Model); return nil })
 	if s.cfg.Warm {
@@ -177,11 +182,7 @@ func (s *Service) info(host string) *pb.WorkerInfo {
 	if s.deps.Device != nil {
 		info.Device = s.deps.Device.Name()
 	}
-	select {
-	case <-s.ready:
-		info.Ready = true
-	default:
-	}
+	info.Ready = s.isReady()
 	for _, m := range s.pool.loaded() {
 		info.Base, info.BaseDigest = m.base.Ref, m.base.Digest
 		info.Adapters = append(info.Adapters, m.adapters()...)
@@ -191,8 +192,9 @@ func (s *Service) info(host string) *pb.WorkerInfo {
 	return info
 }
 
-// wake has the advertisement written anew.
+// wake has what this worker tells of itself written anew.
 func (s *Service) wake() {
+	s.tellSoon()
 	select {
 	case s.changed <- struct{}{}:
 	default: // it will be
