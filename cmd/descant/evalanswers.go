@@ -170,8 +170,8 @@ func (e *evaluation) answer(ctx context.Context, engine *generate.Engine, row ev
 	}
 	var text strings.Builder
 	stream := e.text.NewStream()
-	finish, err := engine.Generate(ctx, request, func(id int32) error {
-		text.WriteString(stream.Push(id))
+	finish, err := engine.Generate(ctx, request, func(token generate.Token) error {
+		text.WriteString(stream.Push(token.ID))
 		return nil
 	})
 	if err != nil {

@@ -124,9 +124,9 @@ func chatRequest(data []byte, binary bool) (*pb.ChatRequest, error) {
 	req := new(pb.ChatRequest)
 	var err error
 	if binary {
-		err = proto.Unmarshal(data, req)
+		err = chatFromProto(data, req)
 	} else {
-		err = FromJSON(data, req)
+		err = chatFromJSON(data, req)
 	}
 	if err != nil {
 		return req, Fail(&pb.Error{Class: "user", Code: "bad_request", Message: err.Error(),

@@ -130,8 +130,8 @@ func TestUnloadLetsRunningRequestsFinish(t *testing.T) {
 	want := collect(t, e, req)
 	var got []int32
 	var full error
-	_, err := e.Generate(t.Context(), req, func(id int32) error {
-		if got = append(got, id); len(got) == 1 {
+	_, err := e.Generate(t.Context(), req, func(token Token) error {
+		if got = append(got, token.ID); len(got) == 1 {
 			e.UnloadAdapter("a")
 			full = e.LoadAdapter(t.Context(), "b", scaled(t, filepath.Join(dir, "adapter"), -2))
 		}
@@ -204,7 +204,7 @@ func TestCancelledRequestsLeaveRowAndQueue(t *testing.T) {
 	ended := make(chan error)
 	go func() {
 		var once sync.Once
-		_, err := e.Generate(ctx, Request{Prompt: []int32{1}}, func(int32) error {
+		_, err := e.Generate(ctx, Request{Prompt: []int32{1}}, func(Token) error {
 			once.Do(func() { close(running) })
 			return nil
 		})
@@ -227,7 +227,7 @@ func TestCancelledRequestsLeaveRowAndQueue(t *testing.T) {
 	if err := <-ended; !errors.Is(err, reason) {
 		t.Errorf("running request ended with %v", err)
 	}
-	if _, err := e.Generate(t.Context(), Request{Prompt: []int32{1}}, func(int32) error { return reason }); !errors.Is(err, reason) {
+	if _, err := e.Generate(t.Context(), Request{Prompt: []int32{1}}, func(Token) error { return reason }); !errors.Is(err, reason) {
 		t.Errorf("request whose emit fails ended with %v", err)
 	}
 	if got := collect(t, e, Request{Prompt: []int32{1}, MaxTokens: 3}); len(got) != 3 {
@@ -246,7 +246,7 @@ func TestCloseEndsEverything(t *testing.T) {
 	done := make(chan error, 2)
 	go func() {
 		var once sync.Once
-		_, err := e.Generate(t.Context(), Request{Prompt: []int32{1}}, func(int32) error {
+		_, err := e.Generate(t.Context(), Request{Prompt: []int32{1}}, func(Token) error {
 			once.Do(func() { close(running) })
 			return nil
 		})

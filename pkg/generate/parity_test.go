@@ -56,8 +56,8 @@ func start(t *testing.T, kind, base string, opts Options) *Engine {
 func collect(t *testing.T, e *Engine, req Request) []int32 {
 	t.Helper()
 	var ids []int32
-	finish, err := e.Generate(t.Context(), req, func(id int32) error {
-		ids = append(ids, id)
+	finish, err := e.Generate(t.Context(), req, func(token Token) error {
+		ids = append(ids, token.ID)
 		return nil
 	})
 	if err != nil {
@@ -113,12 +113,12 @@ func TestParitySampling(t *testing.T) {
 	for i, c := range file.Cases {
 		v := file.Vectors[c.Vector]
 		logits := slices.Clone(v.Logits)
-		c.Settings.penalize(logits, v.InputIDs)
+		newSampler(&Request{Prompt: v.InputIDs, Sampling: c.Settings}).penalize(logits)
 		want := map[int32]float64{}
 		for k, id := range c.Kept {
 			want[id] = c.Probs[k]
 		}
-		got := c.Settings.distribution(logits)
+		got := c.Settings.distribution(logits, nil)
 		if len(got) != len(want) {
 			t.Errorf("case %d, %s %+v: %d ids kept, want %d", i, c.Vector, c.Settings, len(got), len(want))
 			continue

@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"maps"
+	"slices"
+	"strconv"
+
+	"descant/pkg/job"
 )
 
 // Request is one prompt to continue.
@@ -18,11 +22,23 @@ type Request struct {
 	Sampling  Sampling
 	// StopIDs end the output when one of them is chosen; it is not part of what emit gets.
 	StopIDs []int32
+	// MinTokens is the number of tokens before which no stop id can be chosen. A constraint that allows nothing else
+	// ends the output all the same.
+	MinTokens int
+	// Logprobs has every token come with its log-probability, and with those of the TopLogprobs likeliest ones.
+	Logprobs    bool
+	TopLogprobs int
+	// Constraint narrows the choice; nil leaves it free. The output ends by itself where the constraint allows nothing
+	// more, and stop ids can be chosen only where it may end.
+	Constraint Constraint
 }
+
+// MaxTopLogprobs is the most that [Request.TopLogprobs] may be.
+const MaxTopLogprobs = 20
 
 // Reasons why an output ended.
 const (
-	// ReasonStop: a stop id was chosen.
+	// ReasonStop: a stop id was chosen, or the constraint allows nothing more.
 	ReasonStop = "stop"
 	// ReasonLength: MaxTokens were generated, or the context is full.
 	ReasonLength = "length"
@@ -36,6 +52,8 @@ type Finish struct {
 	StopID int32
 	// PromptTokens is the length of the prompt; CompletionTokens counts the generated tokens, a stop id included.
 	PromptTokens, CompletionTokens int
+	// CachedTokens of the prompt were not computed for this request, since their keys and values were kept.
+	CachedTokens int
 }
 
 // Errors of [Engine.Generate]; the message says which value is wrong and what would be right.
@@ -65,24 +83,20 @@ func (e *ContextError) Error() string {
 // Is makes a ContextError an [ErrInvalid].
 func (e *ContextError) Is(target error) bool { return target == ErrInvalid }
 
+// InvalidError lists everything that is wrong with a request.
+type InvalidError struct{ Problems []job.Problem }
+
+func (e *InvalidError) Error() string {
+	return fmt.Sprintf("%v: %v", ErrInvalid, job.Problems(e.Problems))
+}
+
+// Is makes an InvalidError an [ErrInvalid].
+func (e *InvalidError) Is(target error) bool { return target == ErrInvalid }
+
 // check refuses what cannot be served and sets MaxTokens where it is 0.
 func (r *Request) check(vocab, context int) error {
-	problems := r.Sampling.Validate()
-	if len(r.Prompt) == 0 {
-		problems = append(problems, "prompt is empty: give at least one token")
-	}
-	for i, id := range r.Prompt {
-		if id < 0 || int(id) >= vocab {
-			problems = append(problems, fmt.Sprintf("prompt token %d is %d, outside the vocabulary of %d ids: is the "+
-				"tokenizer the base's?", i, id, vocab))
-			break
-		}
-	}
-	if r.MaxTokens < 0 {
-		problems = append(problems, fmt.Sprintf("max_tokens is %d: give 0 (all that fit) or more", r.MaxTokens))
-	}
-	if len(problems) > 0 {
-		return fmt.Errorf("%w: %s", ErrInvalid, strings.Join(problems, "; "))
+	if problems := r.Problems(vocab); len(problems) > 0 {
+		return &InvalidError{problems}
 	}
 	if len(r.Prompt) >= context || len(r.Prompt)+r.MaxTokens > context {
 		return &ContextError{Prompt: len(r.Prompt), MaxTokens: r.MaxTokens, Context: context}
@@ -93,12 +107,67 @@ func (r *Request) check(vocab, context int) error {
 	return nil
 }
 
+// Problems lists what is wrong with the request for a base with vocab ids, by the names that requests have on the wire.
+func (r *Request) Problems(vocab int) []job.Problem {
+	problems := append(r.checkTokens(vocab), r.Sampling.Validate()...)
+	problem := func(field string, found int, reason, next string) {
+		problems = append(problems, job.Problem{Field: field, Found: strconv.Itoa(found), Reason: reason, Next: next})
+	}
+	if r.MaxTokens < 0 {
+		problem("max_tokens", r.MaxTokens, "is negative", "give 0 (all that fit) or more")
+	}
+	if r.MinTokens < 0 || r.MaxTokens > 0 && r.MinTokens > r.MaxTokens {
+		problem("min_tokens", r.MinTokens, "is out of range", "give a value from 0 to max_tokens")
+	}
+	if r.TopLogprobs < 0 || r.TopLogprobs > MaxTopLogprobs {
+		problem("top_logprobs", r.TopLogprobs, "is out of range", fmt.Sprintf("give a value from 0 to %d", MaxTopLogprobs))
+	}
+	if r.TopLogprobs > 0 && !r.Logprobs {
+		problem("top_logprobs", r.TopLogprobs, "is given without logprobs", "set logprobs to true")
+	}
+	if r.Constraint != nil {
+		if ids, end := r.Constraint.Allowed(); none(ids) && end {
+			problems = append(problems, job.Problem{Reason: "the constraint allows only the empty output", Next: "allow some text, or leave it out"})
+		}
+	}
+	return problems
+}
+
+// checkTokens looks for ids that the base does not have.
+func (r *Request) checkTokens(vocab int) (problems []job.Problem) {
+	if len(r.Prompt) == 0 {
+		problems = append(problems, job.Problem{Field: "prompt", Reason: "the prompt is empty", Next: "give at least one token"})
+	}
+	outside := func(field string, id int32) bool {
+		if id >= 0 && int(id) < vocab {
+			return false
+		}
+		problems = append(problems, job.Problem{Field: field, Found: strconv.Itoa(int(id)),
+			Reason: fmt.Sprintf("is outside the vocabulary of %d ids", vocab), Next: "is the tokenizer the base's?"})
+		return true
+	}
+	for i, id := range r.Prompt {
+		if outside(fmt.Sprintf("prompt[%d]", i), id) {
+			break
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(r.Sampling.LogitBias)) {
+		outside("logit_bias", id)
+	}
+	for i, id := range r.StopIDs {
+		if id < 0 {
+			outside(fmt.Sprintf("stop_token_ids[%d]", i), id)
+		}
+	}
+	return problems
+}
+
 // Generate continues the prompt and calls emit with each token as it comes, in the goroutine of the caller; a slow
 // emit delays nobody else. It returns when the output ends, when emit returns an error (which is returned), or
 // within one step of the end of ctx.
 //
 // Any number of calls may run at the same time; those beyond the engine's rows wait for a free one, in order.
-func (e *Engine) Generate(ctx context.Context, req Request, emit func(id int32) error) (Finish, error) {
+func (e *Engine) Generate(ctx context.Context, req Request, emit func(Token) error) (Finish, error) {
 	if err := req.check(e.vocab, e.opts.MaxContext); err != nil {
 		return Finish{}, err
 	}
@@ -108,8 +177,8 @@ func (e *Engine) Generate(ctx context.Context, req Request, emit func(id int32) 
 	if err != nil {
 		return Finish{}, err
 	}
-	for id := range seq.out {
-		if err := emit(id); err != nil {
+	for token := range seq.out {
+		if err := emit(token); err != nil {
 			cancel()
 			<-seq.done
 			return Finish{}, err

@@ -15,9 +15,10 @@ type sequence struct {
 	ids    []int32
 	cached int
 	// row of the cache, -1 while waiting.
-	row int
+	row     int
+	sampler *sampler
 	// out has room for the whole output, so that the loop never waits for a reader.
-	out    chan int32
+	out    chan Token
 	done   chan struct{}
 	finish Finish
 	err    error
@@ -27,8 +28,8 @@ func newSequence(ctx context.Context, req Request, a *adapter) *sequence {
 	ids := make([]int32, len(req.Prompt), len(req.Prompt)+req.MaxTokens)
 	copy(ids, req.Prompt)
 	return &sequence{
-		ctx: ctx, req: req, adapter: a, ids: ids, row: -1,
-		out: make(chan int32, req.MaxTokens), done: make(chan struct{}),
+		ctx: ctx, req: req, adapter: a, ids: ids, row: -1, sampler: newSampler(&req),
+		out: make(chan Token, req.MaxTokens), done: make(chan struct{}),
 		finish: Finish{StopID: -1, PromptTokens: len(req.Prompt)},
 	}
 }
@@ -43,20 +44,27 @@ func (s *sequence) prefilling() bool {
 func (s *sequence) length() int { return max(len(s.req.Prompt), s.cached+1) }
 
 // take chooses the next token from logits [vocab] and says whether the output ends with it.
-func (s *sequence) take(logits []float32) (ended bool) {
-	id := s.req.Sampling.next(logits, s.ids, s.finish.CompletionTokens)
+func (s *sequence) take(logits []float32) (ended bool, err error) {
+	token, err := s.sampler.next(logits)
+	if err != nil {
+		return false, err
+	}
 	s.finish.CompletionTokens++
-	if slices.Contains(s.req.StopIDs, id) {
-		s.finish.Reason, s.finish.StopID = ReasonStop, id
-		return true
+	if slices.Contains(s.req.StopIDs, token.ID) {
+		s.finish.Reason, s.finish.StopID = ReasonStop, token.ID
+		return true, nil
 	}
-	s.ids = append(s.ids, id)
-	s.out <- id
-	if s.finish.CompletionTokens == s.req.MaxTokens {
+	s.ids = append(s.ids, token.ID)
+	s.out <- token
+	switch {
+	case s.sampler.complete():
+		s.finish.Reason = ReasonStop
+	case s.finish.CompletionTokens == s.req.MaxTokens:
 		s.finish.Reason = ReasonLength
-		return true
+	default:
+		return false, nil
 	}
-	return false
+	return true, nil
 }
 
 // end tells the waiting Generate.

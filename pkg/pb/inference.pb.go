@@ -56,8 +56,32 @@ type ChatRequest struct {
 	// Base model, when several are served; empty means the adapter's.
 	Base string `protobuf:"bytes,14,opt,name=base,proto3" json:"base,omitempty"`
 	// Whether the answer comes in pieces; false sends it as one chunk, for
-	// requesters that read one reply. Unset means true.
-	Stream        *bool `protobuf:"varint,15,opt,name=stream,proto3,oneof" json:"stream,omitempty"`
+	// requesters that read one reply. Unset means true. With n, each choice is
+	// a chunk of its own.
+	Stream *bool `protobuf:"varint,15,opt,name=stream,proto3,oneof" json:"stream,omitempty"`
+	// Taken off the logit of every token that is in the answer so far; -2 to 2.
+	PresencePenalty *float64 `protobuf:"fixed64,16,opt,name=presence_penalty,json=presencePenalty,proto3,oneof" json:"presence_penalty,omitempty"`
+	// Taken off as many times as the token is in the answer so far; -2 to 2.
+	FrequencyPenalty *float64 `protobuf:"fixed64,17,opt,name=frequency_penalty,json=frequencyPenalty,proto3,oneof" json:"frequency_penalty,omitempty"`
+	// Added to the logits of token ids; -100 to 100.
+	LogitBias map[int32]float64 `protobuf:"bytes,18,rep,name=logit_bias,json=logitBias,proto3" json:"logit_bias,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	// Token ids that end the answer, besides the model's own.
+	StopTokenIds []int32 `protobuf:"varint,19,rep,packed,name=stop_token_ids,json=stopTokenIds,proto3" json:"stop_token_ids,omitempty"`
+	// How many answers are wanted; 0 is one. The i-th is drawn with seed + i.
+	N *uint32 `protobuf:"varint,20,opt,name=n,proto3,oneof" json:"n,omitempty"`
+	// Whether each token comes with its log-probability.
+	Logprobs *bool `protobuf:"varint,21,opt,name=logprobs,proto3,oneof" json:"logprobs,omitempty"`
+	// How many of the likeliest tokens at each place come with theirs; 0 to 20,
+	// needs logprobs.
+	TopLogprobs *uint32 `protobuf:"varint,22,opt,name=top_logprobs,json=topLogprobs,proto3,oneof" json:"top_logprobs,omitempty"`
+	// Fewest tokens of the answer: stop texts and stop ids do not end it before.
+	MinTokens *uint32 `protobuf:"varint,23,opt,name=min_tokens,json=minTokens,proto3,oneof" json:"min_tokens,omitempty"`
+	// Whether the model's own end-of-text tokens do not end the answer.
+	IgnoreEos *bool `protobuf:"varint,24,opt,name=ignore_eos,json=ignoreEos,proto3,oneof" json:"ignore_eos,omitempty"`
+	// What the answer must look like.
+	ResponseFormat *ResponseFormat `protobuf:"bytes,25,opt,name=response_format,json=responseFormat,proto3" json:"response_format,omitempty"`
+	// Regular expression (RE2 syntax) that the whole answer must match.
+	Regex         string `protobuf:"bytes,26,opt,name=regex,proto3" json:"regex,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -197,6 +221,213 @@ func (x *ChatRequest) GetStream() bool {
 	return false
 }
 
+func (x *ChatRequest) GetPresencePenalty() float64 {
+	if x != nil && x.PresencePenalty != nil {
+		return *x.PresencePenalty
+	}
+	return 0
+}
+
+func (x *ChatRequest) GetFrequencyPenalty() float64 {
+	if x != nil && x.FrequencyPenalty != nil {
+		return *x.FrequencyPenalty
+	}
+	return 0
+}
+
+func (x *ChatRequest) GetLogitBias() map[int32]float64 {
+	if x != nil {
+		return x.LogitBias
+	}
+	return nil
+}
+
+func (x *ChatRequest) GetStopTokenIds() []int32 {
+	if x != nil {
+		return x.StopTokenIds
+	}
+	return nil
+}
+
+func (x *ChatRequest) GetN() uint32 {
+	if x != nil && x.N != nil {
+		return *x.N
+	}
+	return 0
+}
+
+func (x *ChatRequest) GetLogprobs() bool {
+	if x != nil && x.Logprobs != nil {
+		return *x.Logprobs
+	}
+	return false
+}
+
+func (x *ChatRequest) GetTopLogprobs() uint32 {
+	if x != nil && x.TopLogprobs != nil {
+		return *x.TopLogprobs
+	}
+	return 0
+}
+
+func (x *ChatRequest) GetMinTokens() uint32 {
+	if x != nil && x.MinTokens != nil {
+		return *x.MinTokens
+	}
+	return 0
+}
+
+func (x *ChatRequest) GetIgnoreEos() bool {
+	if x != nil && x.IgnoreEos != nil {
+		return *x.IgnoreEos
+	}
+	return false
+}
+
+func (x *ChatRequest) GetResponseFormat() *ResponseFormat {
+	if x != nil {
+		return x.ResponseFormat
+	}
+	return nil
+}
+
+func (x *ChatRequest) GetRegex() string {
+	if x != nil {
+		return x.Regex
+	}
+	return ""
+}
+
+// ResponseFormat constrains the answer.
+type ResponseFormat struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// text (no constraint), json_object or json_schema.
+	Type string `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
+	// The schema, for json_schema.
+	JsonSchema    *JsonSchema `protobuf:"bytes,2,opt,name=json_schema,json=jsonSchema,proto3" json:"json_schema,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResponseFormat) Reset() {
+	*x = ResponseFormat{}
+	mi := &file_descant_v1_inference_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResponseFormat) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResponseFormat) ProtoMessage() {}
+
+func (x *ResponseFormat) ProtoReflect() protoreflect.Message {
+	mi := &file_descant_v1_inference_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResponseFormat.ProtoReflect.Descriptor instead.
+func (*ResponseFormat) Descriptor() ([]byte, []int) {
+	return file_descant_v1_inference_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ResponseFormat) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *ResponseFormat) GetJsonSchema() *JsonSchema {
+	if x != nil {
+		return x.JsonSchema
+	}
+	return nil
+}
+
+// JsonSchema names a JSON Schema.
+type JsonSchema struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name, for the reader of the request.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What it is for, for the reader of the request.
+	Description string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
+	// The schema as JSON text, since a message would lose the order of its
+	// properties, which is the order in which they are written. On subjects that
+	// take JSON it is written as the object itself.
+	Schema string `protobuf:"bytes,3,opt,name=schema,proto3" json:"schema,omitempty"`
+	// Answers follow the schema with true as with false.
+	Strict        *bool `protobuf:"varint,4,opt,name=strict,proto3,oneof" json:"strict,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JsonSchema) Reset() {
+	*x = JsonSchema{}
+	mi := &file_descant_v1_inference_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JsonSchema) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JsonSchema) ProtoMessage() {}
+
+func (x *JsonSchema) ProtoReflect() protoreflect.Message {
+	mi := &file_descant_v1_inference_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JsonSchema.ProtoReflect.Descriptor instead.
+func (*JsonSchema) Descriptor() ([]byte, []int) {
+	return file_descant_v1_inference_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *JsonSchema) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *JsonSchema) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *JsonSchema) GetSchema() string {
+	if x != nil {
+		return x.Schema
+	}
+	return ""
+}
+
+func (x *JsonSchema) GetStrict() bool {
+	if x != nil && x.Strict != nil {
+		return *x.Strict
+	}
+	return false
+}
+
 // ChatMessage is one message of a conversation.
 type ChatMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -214,7 +445,7 @@ type ChatMessage struct {
 
 func (x *ChatMessage) Reset() {
 	*x = ChatMessage{}
-	mi := &file_descant_v1_inference_proto_msgTypes[1]
+	mi := &file_descant_v1_inference_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -226,7 +457,7 @@ func (x *ChatMessage) String() string {
 func (*ChatMessage) ProtoMessage() {}
 
 func (x *ChatMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_descant_v1_inference_proto_msgTypes[1]
+	mi := &file_descant_v1_inference_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -239,7 +470,7 @@ func (x *ChatMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChatMessage.ProtoReflect.Descriptor instead.
 func (*ChatMessage) Descriptor() ([]byte, []int) {
-	return file_descant_v1_inference_proto_rawDescGZIP(), []int{1}
+	return file_descant_v1_inference_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ChatMessage) GetRole() string {
@@ -287,14 +518,19 @@ type ChatChunk struct {
 	// Adapter that answered, pinned (name@version); empty for the base.
 	Model string `protobuf:"bytes,6,opt,name=model,proto3" json:"model,omitempty"`
 	// Worker that answered.
-	Worker        string `protobuf:"bytes,7,opt,name=worker,proto3" json:"worker,omitempty"`
+	Worker string `protobuf:"bytes,7,opt,name=worker,proto3" json:"worker,omitempty"`
+	// Which of the n answers this is a piece of, from 0. Each has a last chunk
+	// of its own; usage is in the last one of all.
+	Index *uint32 `protobuf:"varint,8,opt,name=index,proto3,oneof" json:"index,omitempty"`
+	// The tokens of delta, if logprobs was set.
+	Logprobs      []*TokenLogprob `protobuf:"bytes,9,rep,name=logprobs,proto3" json:"logprobs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ChatChunk) Reset() {
 	*x = ChatChunk{}
-	mi := &file_descant_v1_inference_proto_msgTypes[2]
+	mi := &file_descant_v1_inference_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -306,7 +542,7 @@ func (x *ChatChunk) String() string {
 func (*ChatChunk) ProtoMessage() {}
 
 func (x *ChatChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_descant_v1_inference_proto_msgTypes[2]
+	mi := &file_descant_v1_inference_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -319,7 +555,7 @@ func (x *ChatChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChatChunk.ProtoReflect.Descriptor instead.
 func (*ChatChunk) Descriptor() ([]byte, []int) {
-	return file_descant_v1_inference_proto_rawDescGZIP(), []int{2}
+	return file_descant_v1_inference_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ChatChunk) GetId() string {
@@ -371,6 +607,103 @@ func (x *ChatChunk) GetWorker() string {
 	return ""
 }
 
+func (x *ChatChunk) GetIndex() uint32 {
+	if x != nil && x.Index != nil {
+		return *x.Index
+	}
+	return 0
+}
+
+func (x *ChatChunk) GetLogprobs() []*TokenLogprob {
+	if x != nil {
+		return x.Logprobs
+	}
+	return nil
+}
+
+// TokenLogprob is a token of an answer and how likely it was.
+type TokenLogprob struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the token.
+	Id int32 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Its text; U+FFFD where it is only a part of a character.
+	Token string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	// Its bytes.
+	Bytes []uint32 `protobuf:"varint,3,rep,packed,name=bytes,proto3" json:"bytes,omitempty"`
+	// Natural logarithm of its probability by the model, before any penalty,
+	// temperature or constraint.
+	Logprob float64 `protobuf:"fixed64,4,opt,name=logprob,proto3" json:"logprob,omitempty"`
+	// The likeliest tokens at this place, the likeliest first.
+	TopLogprobs   []*TokenLogprob `protobuf:"bytes,5,rep,name=top_logprobs,json=topLogprobs,proto3" json:"top_logprobs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TokenLogprob) Reset() {
+	*x = TokenLogprob{}
+	mi := &file_descant_v1_inference_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TokenLogprob) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TokenLogprob) ProtoMessage() {}
+
+func (x *TokenLogprob) ProtoReflect() protoreflect.Message {
+	mi := &file_descant_v1_inference_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TokenLogprob.ProtoReflect.Descriptor instead.
+func (*TokenLogprob) Descriptor() ([]byte, []int) {
+	return file_descant_v1_inference_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *TokenLogprob) GetId() int32 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *TokenLogprob) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *TokenLogprob) GetBytes() []uint32 {
+	if x != nil {
+		return x.Bytes
+	}
+	return nil
+}
+
+func (x *TokenLogprob) GetLogprob() float64 {
+	if x != nil {
+		return x.Logprob
+	}
+	return 0
+}
+
+func (x *TokenLogprob) GetTopLogprobs() []*TokenLogprob {
+	if x != nil {
+		return x.TopLogprobs
+	}
+	return nil
+}
+
 // Usage counts the tokens of a request.
 type Usage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -379,14 +712,17 @@ type Usage struct {
 	// Tokens of the answer.
 	CompletionTokens uint32 `protobuf:"varint,2,opt,name=completion_tokens,json=completionTokens,proto3" json:"completion_tokens,omitempty"`
 	// Sum of both.
-	TotalTokens   uint32 `protobuf:"varint,3,opt,name=total_tokens,json=totalTokens,proto3" json:"total_tokens,omitempty"`
+	TotalTokens uint32 `protobuf:"varint,3,opt,name=total_tokens,json=totalTokens,proto3" json:"total_tokens,omitempty"`
+	// Tokens of the prompt that were not computed again, since their keys and
+	// values were still there.
+	CachedTokens  uint32 `protobuf:"varint,4,opt,name=cached_tokens,json=cachedTokens,proto3" json:"cached_tokens,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_descant_v1_inference_proto_msgTypes[3]
+	mi := &file_descant_v1_inference_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -398,7 +734,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_descant_v1_inference_proto_msgTypes[3]
+	mi := &file_descant_v1_inference_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -411,7 +747,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_descant_v1_inference_proto_rawDescGZIP(), []int{3}
+	return file_descant_v1_inference_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Usage) GetPromptTokens() uint32 {
@@ -431,6 +767,13 @@ func (x *Usage) GetCompletionTokens() uint32 {
 func (x *Usage) GetTotalTokens() uint32 {
 	if x != nil {
 		return x.TotalTokens
+	}
+	return 0
+}
+
+func (x *Usage) GetCachedTokens() uint32 {
+	if x != nil {
+		return x.CachedTokens
 	}
 	return 0
 }
@@ -473,7 +816,7 @@ type WorkerInfo struct {
 
 func (x *WorkerInfo) Reset() {
 	*x = WorkerInfo{}
-	mi := &file_descant_v1_inference_proto_msgTypes[4]
+	mi := &file_descant_v1_inference_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -485,7 +828,7 @@ func (x *WorkerInfo) String() string {
 func (*WorkerInfo) ProtoMessage() {}
 
 func (x *WorkerInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_descant_v1_inference_proto_msgTypes[4]
+	mi := &file_descant_v1_inference_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -498,7 +841,7 @@ func (x *WorkerInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerInfo.ProtoReflect.Descriptor instead.
 func (*WorkerInfo) Descriptor() ([]byte, []int) {
-	return file_descant_v1_inference_proto_rawDescGZIP(), []int{4}
+	return file_descant_v1_inference_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *WorkerInfo) GetId() string {
@@ -604,7 +947,7 @@ var File_descant_v1_inference_proto protoreflect.FileDescriptor
 const file_descant_v1_inference_proto_rawDesc = "" +
 	"\n" +
 	"\x1adescant/v1/inference.proto\x12\n" +
-	"descant.v1\x1a\x14descant/v1/job.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xae\x04\n" +
+	"descant.v1\x1a\x14descant/v1/job.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa7\t\n" +
 	"\vChatRequest\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x123\n" +
 	"\bmessages\x18\x02 \x03(\v2\x17.descant.v1.ChatMessageR\bmessages\x12\x16\n" +
@@ -622,20 +965,56 @@ const file_descant_v1_inference_proto_rawDesc = "" +
 	"\x05tools\x18\f \x03(\v2\x17.google.protobuf.StructR\x05tools\x12\x0e\n" +
 	"\x02id\x18\r \x01(\tR\x02id\x12\x12\n" +
 	"\x04base\x18\x0e \x01(\tR\x04base\x12\x1b\n" +
-	"\x06stream\x18\x0f \x01(\bH\x06R\x06stream\x88\x01\x01B\x0e\n" +
+	"\x06stream\x18\x0f \x01(\bH\x06R\x06stream\x88\x01\x01\x12.\n" +
+	"\x10presence_penalty\x18\x10 \x01(\x01H\aR\x0fpresencePenalty\x88\x01\x01\x120\n" +
+	"\x11frequency_penalty\x18\x11 \x01(\x01H\bR\x10frequencyPenalty\x88\x01\x01\x12E\n" +
+	"\n" +
+	"logit_bias\x18\x12 \x03(\v2&.descant.v1.ChatRequest.LogitBiasEntryR\tlogitBias\x12$\n" +
+	"\x0estop_token_ids\x18\x13 \x03(\x05R\fstopTokenIds\x12\x11\n" +
+	"\x01n\x18\x14 \x01(\rH\tR\x01n\x88\x01\x01\x12\x1f\n" +
+	"\blogprobs\x18\x15 \x01(\bH\n" +
+	"R\blogprobs\x88\x01\x01\x12&\n" +
+	"\ftop_logprobs\x18\x16 \x01(\rH\vR\vtopLogprobs\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"min_tokens\x18\x17 \x01(\rH\fR\tminTokens\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"ignore_eos\x18\x18 \x01(\bH\rR\tignoreEos\x88\x01\x01\x12C\n" +
+	"\x0fresponse_format\x18\x19 \x01(\v2\x1a.descant.v1.ResponseFormatR\x0eresponseFormat\x12\x14\n" +
+	"\x05regex\x18\x1a \x01(\tR\x05regex\x1a<\n" +
+	"\x0eLogitBiasEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\x05R\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01B\x0e\n" +
 	"\f_temperatureB\b\n" +
 	"\x06_top_pB\b\n" +
 	"\x06_top_kB\b\n" +
 	"\x06_min_pB\x15\n" +
 	"\x13_repetition_penaltyB\a\n" +
 	"\x05_seedB\t\n" +
-	"\a_stream\"\x87\x01\n" +
+	"\a_streamB\x13\n" +
+	"\x11_presence_penaltyB\x14\n" +
+	"\x12_frequency_penaltyB\x04\n" +
+	"\x02_nB\v\n" +
+	"\t_logprobsB\x0f\n" +
+	"\r_top_logprobsB\r\n" +
+	"\v_min_tokensB\r\n" +
+	"\v_ignore_eos\"]\n" +
+	"\x0eResponseFormat\x12\x12\n" +
+	"\x04type\x18\x01 \x01(\tR\x04type\x127\n" +
+	"\vjson_schema\x18\x02 \x01(\v2\x16.descant.v1.JsonSchemaR\n" +
+	"jsonSchema\"\x82\x01\n" +
+	"\n" +
+	"JsonSchema\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
+	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x16\n" +
+	"\x06schema\x18\x03 \x01(\tR\x06schema\x12\x1b\n" +
+	"\x06strict\x18\x04 \x01(\bH\x00R\x06strict\x88\x01\x01B\t\n" +
+	"\a_strict\"\x87\x01\n" +
 	"\vChatMessage\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x18\n" +
 	"\acontent\x18\x02 \x01(\tR\acontent\x126\n" +
 	"\n" +
 	"tool_calls\x18\x03 \x03(\v2\x17.google.protobuf.StructR\ttoolCalls\x12\x12\n" +
-	"\x04name\x18\x04 \x01(\tR\x04name\"\xd6\x01\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\"\xb1\x02\n" +
 	"\tChatChunk\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05delta\x18\x02 \x01(\tR\x05delta\x12#\n" +
@@ -643,11 +1022,21 @@ const file_descant_v1_inference_proto_rawDesc = "" +
 	"\x05usage\x18\x04 \x01(\v2\x11.descant.v1.UsageR\x05usage\x12'\n" +
 	"\x05error\x18\x05 \x01(\v2\x11.descant.v1.ErrorR\x05error\x12\x14\n" +
 	"\x05model\x18\x06 \x01(\tR\x05model\x12\x16\n" +
-	"\x06worker\x18\a \x01(\tR\x06worker\"|\n" +
+	"\x06worker\x18\a \x01(\tR\x06worker\x12\x19\n" +
+	"\x05index\x18\b \x01(\rH\x00R\x05index\x88\x01\x01\x124\n" +
+	"\blogprobs\x18\t \x03(\v2\x18.descant.v1.TokenLogprobR\blogprobsB\b\n" +
+	"\x06_index\"\xa1\x01\n" +
+	"\fTokenLogprob\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x05R\x02id\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\x12\x14\n" +
+	"\x05bytes\x18\x03 \x03(\rR\x05bytes\x12\x18\n" +
+	"\alogprob\x18\x04 \x01(\x01R\alogprob\x12;\n" +
+	"\ftop_logprobs\x18\x05 \x03(\v2\x18.descant.v1.TokenLogprobR\vtopLogprobs\"\xa1\x01\n" +
 	"\x05Usage\x12#\n" +
 	"\rprompt_tokens\x18\x01 \x01(\rR\fpromptTokens\x12+\n" +
 	"\x11completion_tokens\x18\x02 \x01(\rR\x10completionTokens\x12!\n" +
-	"\ftotal_tokens\x18\x03 \x01(\rR\vtotalTokens\"\x96\x03\n" +
+	"\ftotal_tokens\x18\x03 \x01(\rR\vtotalTokens\x12#\n" +
+	"\rcached_tokens\x18\x04 \x01(\rR\fcachedTokens\"\x96\x03\n" +
 	"\n" +
 	"WorkerInfo\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
@@ -681,30 +1070,39 @@ func file_descant_v1_inference_proto_rawDescGZIP() []byte {
 	return file_descant_v1_inference_proto_rawDescData
 }
 
-var file_descant_v1_inference_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_descant_v1_inference_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_descant_v1_inference_proto_goTypes = []any{
 	(*ChatRequest)(nil),           // 0: descant.v1.ChatRequest
-	(*ChatMessage)(nil),           // 1: descant.v1.ChatMessage
-	(*ChatChunk)(nil),             // 2: descant.v1.ChatChunk
-	(*Usage)(nil),                 // 3: descant.v1.Usage
-	(*WorkerInfo)(nil),            // 4: descant.v1.WorkerInfo
-	(*structpb.Struct)(nil),       // 5: google.protobuf.Struct
-	(*Error)(nil),                 // 6: descant.v1.Error
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(*ResponseFormat)(nil),        // 1: descant.v1.ResponseFormat
+	(*JsonSchema)(nil),            // 2: descant.v1.JsonSchema
+	(*ChatMessage)(nil),           // 3: descant.v1.ChatMessage
+	(*ChatChunk)(nil),             // 4: descant.v1.ChatChunk
+	(*TokenLogprob)(nil),          // 5: descant.v1.TokenLogprob
+	(*Usage)(nil),                 // 6: descant.v1.Usage
+	(*WorkerInfo)(nil),            // 7: descant.v1.WorkerInfo
+	nil,                           // 8: descant.v1.ChatRequest.LogitBiasEntry
+	(*structpb.Struct)(nil),       // 9: google.protobuf.Struct
+	(*Error)(nil),                 // 10: descant.v1.Error
+	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
 }
 var file_descant_v1_inference_proto_depIdxs = []int32{
-	1, // 0: descant.v1.ChatRequest.messages:type_name -> descant.v1.ChatMessage
-	5, // 1: descant.v1.ChatRequest.tools:type_name -> google.protobuf.Struct
-	5, // 2: descant.v1.ChatMessage.tool_calls:type_name -> google.protobuf.Struct
-	3, // 3: descant.v1.ChatChunk.usage:type_name -> descant.v1.Usage
-	6, // 4: descant.v1.ChatChunk.error:type_name -> descant.v1.Error
-	7, // 5: descant.v1.WorkerInfo.started_at:type_name -> google.protobuf.Timestamp
-	7, // 6: descant.v1.WorkerInfo.updated_at:type_name -> google.protobuf.Timestamp
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	3,  // 0: descant.v1.ChatRequest.messages:type_name -> descant.v1.ChatMessage
+	9,  // 1: descant.v1.ChatRequest.tools:type_name -> google.protobuf.Struct
+	8,  // 2: descant.v1.ChatRequest.logit_bias:type_name -> descant.v1.ChatRequest.LogitBiasEntry
+	1,  // 3: descant.v1.ChatRequest.response_format:type_name -> descant.v1.ResponseFormat
+	2,  // 4: descant.v1.ResponseFormat.json_schema:type_name -> descant.v1.JsonSchema
+	9,  // 5: descant.v1.ChatMessage.tool_calls:type_name -> google.protobuf.Struct
+	6,  // 6: descant.v1.ChatChunk.usage:type_name -> descant.v1.Usage
+	10, // 7: descant.v1.ChatChunk.error:type_name -> descant.v1.Error
+	5,  // 8: descant.v1.ChatChunk.logprobs:type_name -> descant.v1.TokenLogprob
+	5,  // 9: descant.v1.TokenLogprob.top_logprobs:type_name -> descant.v1.TokenLogprob
+	11, // 10: descant.v1.WorkerInfo.started_at:type_name -> google.protobuf.Timestamp
+	11, // 11: descant.v1.WorkerInfo.updated_at:type_name -> google.protobuf.Timestamp
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_descant_v1_inference_proto_init() }
@@ -714,13 +1112,15 @@ func file_descant_v1_inference_proto_init() {
 	}
 	file_descant_v1_job_proto_init()
 	file_descant_v1_inference_proto_msgTypes[0].OneofWrappers = []any{}
+	file_descant_v1_inference_proto_msgTypes[2].OneofWrappers = []any{}
+	file_descant_v1_inference_proto_msgTypes[4].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_descant_v1_inference_proto_rawDesc), len(file_descant_v1_inference_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

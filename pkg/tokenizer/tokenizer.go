@@ -282,6 +282,14 @@ func (t *Tokenizer) TokenText(id int32) string {
 	return out.String()
 }
 
+// TokenBytes are the bytes of one token, those of control tokens too; they may be a part of a character.
+func (t *Tokenizer) TokenBytes(id int32) []byte {
+	if t.bytes == nil {
+		return []byte(t.Decode([]int32{id}, false))
+	}
+	return t.tokenBytes(id, false)
+}
+
 func (t *Tokenizer) tokenBytes(id int32, skipSpecial bool) []byte {
 	if id < 0 || int(id) >= t.size || (skipSpecial && t.added.special[id]) {
 		return nil

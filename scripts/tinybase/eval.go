@@ -123,8 +123,8 @@ func answer(ctx context.Context, engine *generate.Engine, talk *dialogue, questi
 		return "", err
 	}
 	var ids []int32
-	_, err = engine.Generate(ctx, generate.Request{Prompt: prompt, MaxTokens: 96, StopIDs: talk.tokenizer.EOS()}, func(id int32) error {
-		ids = append(ids, id)
+	_, err = engine.Generate(ctx, generate.Request{Prompt: prompt, MaxTokens: 96, StopIDs: talk.tokenizer.EOS()}, func(token generate.Token) error {
+		ids = append(ids, token.ID)
 		return nil
 	})
 	return talk.tokenizer.Decode(ids, true), err

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"descant/pkg/bus"
-	"descant/pkg/chat"
 	"descant/pkg/generate"
 	"descant/pkg/job"
 	"descant/pkg/pb"
@@ -28,7 +27,10 @@ func (s *Service) chat(ctx context.Context, req *pb.ChatRequest, send func(*pb.C
 // chatError classes an error of a request.
 func chatError(err error) *job.Error {
 	var tooLong *generate.ContextError
+	var invalid *generate.InvalidError
 	switch {
+	case errors.As(err, &invalid):
+		return badRequest(invalid.Problems)
 	case errors.As(err, &tooLong):
 		return job.UserError(job.CodeContextLength, tooLong.Error(), "")
 	case errors.Is(err, generate.ErrInvalid):
@@ -135,75 +137,4 @@ func (s *Service) allowedBase(ctx context.Context, ref string) error {
 		}
 	}
 	return job.UserError(job.CodeNotFound, fmt.Sprintf("model %q is not served here", ref), "name an adapter (`descant adapters list`), or the base of one")
-}
-
-// generate streams the answer of one model.
-func (s *Service) generate(ctx context.Context, t target, req *pb.ChatRequest, messages []chat.Message, tools []byte, send func(*pb.ChatChunk) error) error {
-	prompt, err := t.model.text.prompt(messages, tools)
-	if err != nil {
-		return err
-	}
-	request := generate.Request{
-		Adapter: t.key, Prompt: prompt, MaxTokens: int(req.GetMaxTokens()),
-		Sampling: t.model.text.sampling(req), StopIDs: t.model.text.tokenizer.EOS(),
-	}
-	if room := t.model.engine.MaxContext() - len(prompt); request.MaxTokens == 0 && room > 0 {
-		request.MaxTokens = min(s.cfg.MaxTokens, room)
-	}
-	chunk := func(delta string) *pb.ChatChunk {
-		return &pb.ChatChunk{Id: req.GetId(), Delta: delta, Model: t.name, Worker: s.deps.Worker}
-	}
-	stream, stops := t.model.text.tokenizer.NewStream(), stopper{stops: req.GetStop()}
-	errStopText := errors.New("stop text")
-	tokens := 0
-	finish, err := t.model.engine.Generate(ctx, request, func(id int32) error {
-		tokens++
-		text, hit := stops.push(stream.Push(id))
-		if text != "" {
-			if err := send(chunk(text)); err != nil {
-				return err
-			}
-		}
-		if hit {
-			return errStopText
-		}
-		return nil
-	})
-	if errors.Is(err, errStopText) {
-		finish = generate.Finish{Reason: generate.ReasonStop, PromptTokens: len(prompt), CompletionTokens: tokens}
-		return send(last(chunk(""), finish))
-	}
-	if err != nil {
-		return err
-	}
-	text, hit := stops.push(stream.Flush())
-	if hit {
-		finish.Reason = generate.ReasonStop
-	} else {
-		text += stops.flush()
-	}
-	return send(last(chunk(text), finish))
-}
-
-// whole holds the text back until the chunk that ends the answer.
-func whole(send func(*pb.ChatChunk) error) func(*pb.ChatChunk) error {
-	var text strings.Builder
-	return func(chunk *pb.ChatChunk) error {
-		text.WriteString(chunk.GetDelta())
-		if chunk.GetFinishReason() == "" {
-			return nil
-		}
-		chunk.Delta = text.String()
-		return send(chunk)
-	}
-}
-
-// last makes the chunk that ends an answer.
-func last(chunk *pb.ChatChunk, finish generate.Finish) *pb.ChatChunk {
-	chunk.FinishReason = finish.Reason
-	chunk.Usage = &pb.Usage{
-		PromptTokens: uint32(finish.PromptTokens), CompletionTokens: uint32(finish.CompletionTokens),
-		TotalTokens: uint32(finish.PromptTokens + finish.CompletionTokens),
-	}
-	return chunk
 }

@@ -97,6 +97,7 @@ func (l *language) sampling(req *pb.ChatRequest) generate.Sampling {
 		MinP:              or(req.MinP, or(d.MinP, 0)),
 		RepetitionPenalty: or(req.RepetitionPenalty, or(d.RepetitionPenalty, 0)),
 	}
+	s.PresencePenalty, s.FrequencyPenalty, s.LogitBias = req.GetPresencePenalty(), req.GetFrequencyPenalty(), req.GetLogitBias()
 	if req.TopK != nil {
 		s.TopK = int(req.GetTopK())
 	}

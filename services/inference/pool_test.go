@@ -43,7 +43,7 @@ func (f *fakeEngine) UnloadAdapter(key string) bool {
 	return false
 }
 
-func (f *fakeEngine) Generate(context.Context, generate.Request, func(int32) error) (generate.Finish, error) {
+func (f *fakeEngine) Generate(context.Context, generate.Request, func(generate.Token) error) (generate.Finish, error) {
 	return generate.Finish{}, nil
 }
 func (f *fakeEngine) MaxContext() int       { return 16 }

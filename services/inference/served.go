@@ -16,7 +16,7 @@ import (
 type engine interface {
 	LoadAdapter(ctx context.Context, key, dir string) error
 	UnloadAdapter(key string) bool
-	Generate(ctx context.Context, req generate.Request, emit func(id int32) error) (generate.Finish, error)
+	Generate(ctx context.Context, req generate.Request, emit func(generate.Token) error) (generate.Finish, error)
 	MaxContext() int
 	Stats() generate.Stats
 	Close()

@@ -1,0 +1,62 @@
+package inference
+
+import (
+	"fmt"
+	"strconv"
+
+	"descant/pkg/generate"
+	"descant/pkg/job"
+	"descant/pkg/pb"
+)
+
+// maxChoices is the most that n may be.
+const maxChoices = 128
+
+// badRequest is a request with these problems.
+func badRequest(problems []job.Problem) *job.Error {
+	return job.UserError(job.CodeBadRequest, "the request cannot be answered", "correct the fields; docs/sampling.md describes them", problems...)
+}
+
+// request is what the engine is asked for the first choice; all problems of the fields are one error.
+func (l *language) request(req *pb.ChatRequest, adapter string, prompt []int32) (generate.Request, error) {
+	out := generate.Request{
+		Adapter: adapter, Prompt: prompt, MaxTokens: int(req.GetMaxTokens()), MinTokens: int(req.GetMinTokens()),
+		Sampling: l.sampling(req), StopIDs: req.GetStopTokenIds(), Logprobs: req.GetLogprobs(), TopLogprobs: int(req.GetTopLogprobs()),
+	}
+	problems := l.fieldProblems(req)
+	if !req.GetIgnoreEos() {
+		out.StopIDs = append(append([]int32(nil), out.StopIDs...), l.tokenizer.EOS()...)
+	}
+	problems = append(problems, out.Problems(l.tokenizer.VocabSize())...)
+	if len(problems) > 0 {
+		return out, badRequest(problems)
+	}
+	return out, nil
+}
+
+// fieldProblems looks at what the engine does not know of.
+func (l *language) fieldProblems(req *pb.ChatRequest) (problems []job.Problem) {
+	problem := func(field, found, reason, next string) {
+		problems = append(problems, job.Problem{Field: field, Found: found, Reason: reason, Next: next})
+	}
+	if req.GetN() > maxChoices {
+		problem("n", strconv.Itoa(int(req.GetN())), "is too large", fmt.Sprintf("ask for at most %d choices at once", maxChoices))
+	}
+	for i, stop := range req.GetStop() {
+		if stop == "" {
+			problem(fmt.Sprintf("stop[%d]", i), "", "is empty", "give a text, or leave it out")
+		}
+	}
+	for i, id := range req.GetStopTokenIds() {
+		if int(id) >= l.tokenizer.VocabSize() {
+			problem(fmt.Sprintf("stop_token_ids[%d]", i), strconv.Itoa(int(id)), "is no token of the model", "give ids of its tokenizer")
+		}
+	}
+	if req.GetRegex() != "" {
+		problem("regex", "", "is not served yet", "leave it out")
+	}
+	if kind := req.GetResponseFormat().GetType(); req.GetResponseFormat() != nil && kind != "text" {
+		problem("response_format.type", kind, "is not served yet", `give "text", or leave it out`)
+	}
+	return problems
+}
