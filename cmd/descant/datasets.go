@@ -19,8 +19,8 @@ func (a *app) datasetsCommand() *cobra.Command {
 	var columns job.Columns
 	push := a.command(&cobra.Command{
 		Use: "push FILE", Short: "Check a file of rows and store it for jobs", Args: exactArgs(1),
-		Long: `Check a file of rows (JSON Lines, a JSON array, CSV or Parquet; docs/data.md has the formats) and store it in
-the object store under its digest. The name stands for it until the next push.`,
+		Long: `Check a file of rows (JSON Lines, a JSON array, CSV, Parquet or a plain text that is called .txt; docs/data.md has
+the formats) and store it in the object store under its digest. The name stands for it until the next push.`,
 		Example: "  descant datasets push rows.jsonl\n  descant datasets push rows.jsonl --name support",
 	}, "bus blob embedded", func(ctx context.Context, args []string) error {
 		path, err := filepath.Abs(args[0])

@@ -51,6 +51,9 @@ func TestDatasetOptionsJob(t *testing.T) {
 		var rows []int64
 		for i := range shards.Len() {
 			rows = append(rows, int64(shards.Index(i)))
+			if want := shards.Index(i) / 100; shards.Part(i) != want { // the first dataset has 100 rows
+				t.Errorf("row %d is of dataset %d, want %d", shards.Index(i), shards.Part(i), want)
+			}
 		}
 		n := len(rows)
 		if n != int(done.GetArtifacts().GetRows()) || n < 15 || n > 50 || !slices.Equal(rows[n-2:], []int64{100, 100}) || !slices.IsSorted(rows) {

@@ -76,7 +76,7 @@ func copyRows(ctx context.Context, from, to *system, spec job.Spec, work string)
 		}
 		var err error
 		if job.ValidName(part.Name) { // in a mixture the spec keeps the name
-			_, err = to.registry.PushDataset(ctx, part.Name, path, part.Name, 0, time.Now())
+			_, err = to.registry.PushDataset(ctx, part.Name, path, part.File(), 0, time.Now())
 		} else {
 			_, _, err = to.objects.PutContentFile(ctx, path)
 		}

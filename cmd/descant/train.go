@@ -124,7 +124,7 @@ func (t *training) train(ctx context.Context, hurry <-chan struct{}, s *system, 
 	}
 	err = rows.replace(func(path string) (string, error) {
 		digest, _, err := s.objects.PutContentFile(ctx, path)
-		return digest, err
+		return job.DigestRef(digest, filepath.Base(path)), err
 	})
 	if err != nil {
 		return nil, err

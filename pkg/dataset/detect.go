@@ -19,6 +19,7 @@ const (
 	FormatEmpty   Format = "empty"        // 0 bytes
 	FormatTable   Format = "csv"          // a table with a line of column names, separated by commas, tabs or semicolons
 	FormatParquet Format = "parquet"
+	FormatText    Format = "text"            // plain text; the file is called .txt
 	FormatGzip    Format = "gzip"            // unpacked while reading
 	FormatZstd    Format = "zstd"            // unpacked while reading
 	FormatOther   Format = "not a data file" // refused, see Detection.Hint
@@ -71,8 +72,13 @@ func detect(head []byte, whole bool, columns []string) Detection {
 	if lf >= 0 && spansLines(text[:lf]) {
 		d.Format = FormatValues
 	}
-	d.CROnly = bytes.IndexByte(head, '\n') < 0 && bytes.IndexByte(bytes.TrimRight(head, "\r"), '\r') >= 0 && (whole || len(head) >= headSize)
+	d.CROnly = crOnly(head) && (whole || len(head) >= headSize)
 	return d
+}
+
+// crOnly says whether the lines of a text end with CR alone.
+func crOnly(head []byte) bool {
+	return bytes.IndexByte(head, '\n') < 0 && bytes.IndexByte(bytes.TrimRight(head, "\r"), '\r') >= 0
 }
 
 // spansLines says whether a first line is the beginning of an indented object: it is cut between two tokens.
@@ -120,17 +126,22 @@ func detectBinary(head []byte) (Detection, bool) {
 
 // detectText recognises text files that are no data. text begins with its first character that is no space.
 func detectText(text []byte) (Detection, bool) {
-	lower := bytes.ToLower(text[:min(len(text), 512)])
 	switch {
-	case bytes.HasPrefix(lower, []byte("version https://git-lfs")):
+	case bytes.HasPrefix(bytes.ToLower(text[:min(len(text), 512)]), []byte("version https://git-lfs")):
 		return refused("the file is a Git LFS pointer, not the data itself", "fetch the data with `git lfs pull`")
-	case bytes.HasPrefix(lower, []byte("<!doctype html")), bytes.HasPrefix(lower, []byte("<html")),
-		bytes.HasPrefix(lower, []byte("<head")), bytes.HasPrefix(lower, []byte("<body")):
+	case isWebPage(text):
 		return refused("the file is a web page (HTML): the download failed", "open the page in a browser to see the error, then download the data again")
-	case bytes.HasPrefix(lower, []byte("<")):
+	case isMarkup(text):
 		return refused("the file is XML or HTML, not JSON lines", "export the rows as JSONL")
 	}
 	return Detection{}, false
+}
+
+func isMarkup(text []byte) bool { return bytes.HasPrefix(text, []byte("<")) }
+
+func isWebPage(text []byte) bool {
+	lower := bytes.ToLower(text[:min(len(text), 512)])
+	return slices.ContainsFunc([]string{"<!doctype html", "<html", "<head", "<body"}, func(begin string) bool { return bytes.HasPrefix(lower, []byte(begin)) })
 }
 
 // looksLikeTable says whether a first line is the head of a CSV or TSV table: cells that are no JSON, one of them a column

@@ -2,8 +2,9 @@
 // Parquet shards, and reads those shards back in a seeded order.
 //
 // Reading is strict where decoders are kind: repeated keys, keys in another case, halves of surrogate pairs and bytes that
-// are no UTF-8 are problems with a line, not silent changes. The format is recognised by content, never by the name of the
-// file. A bad file is refused as a whole, with all its problems (ValidationError); what is merely odd is in the Report.
+// are no UTF-8 are problems with a line, not silent changes. The format is recognised by content; only a plain text has
+// to be called .txt. A bad file is refused as a whole, with all its problems (ValidationError); what is merely odd is in
+// the Report.
 //
 // Shards are Parquet files that other tools read too:
 //

@@ -20,6 +20,7 @@ const (
 	CodeTable       Code = "bad_table"          // not a row of a CSV table
 	CodeCut         Code = "cut_off"            // JSON that ends too early: the file may be cut off
 	CodeNotUTF8     Code = "not_utf8"
+	CodeControl     Code = "control_character" // a NUL byte in a plain text
 	CodeNotObject   Code = "not_an_object"
 	CodeDuplicate   Code = "duplicate_key"
 	CodeSurrogate   Code = "lone_surrogate"

@@ -111,8 +111,8 @@ func (c *countingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// NewReader starts to read a dataset from in; name is what messages call it (a path is shown by its last part). Nothing
-// is read before the first call of Next.
+// NewReader starts to read a dataset from in; name is what messages call it (a path is shown by its last part), and where
+// [IsText] holds for it the file may be a plain text. Nothing is read before the first call of Next.
 func NewReader(in io.Reader, name string, opts ReadOptions) *Reader {
 	opts = opts.withDefaults()
 	r := &Reader{opts: opts, seed: maphash.MakeSeed(), seen: map[uint64]uint32{}}
@@ -199,13 +199,17 @@ func (r *Reader) open() error {
 		r.report.remark("a byte order mark at the start was skipped")
 	}
 	switch d.Format {
-	case FormatJSONL:
+	case FormatJSONL, FormatText:
 		lines := &lineSource{in: in, end: '\n', max: r.opts.MaxRowBytes, offset: offset}
 		if d.CROnly {
 			lines.end = '\r'
 			r.report.remark("lines end with CR alone (old Mac); each was read as a line")
 		}
 		r.src = lines
+		if d.Format == FormatText {
+			head, _ := in.Peek(headSize) // as much as there is; an error comes again when it is read
+			r.src = r.newTextSource(lines, head)
+		}
 	case FormatTable:
 		r.src = newTableSource(in, d.Comma, r.opts.MaxRowBytes)
 		r.report.remark("the file was read as a CSV table whose cells are separated by %q", d.Comma)
@@ -222,9 +226,14 @@ func (r *Reader) open() error {
 	return nil
 }
 
-// detect is Detect, which a mapping of columns helps to recognise a table by its first line.
+// detect is Detect, which a mapping of columns helps to recognise a table by its first line, and the name of the file to
+// recognise a plain text.
 func (r *Reader) detect(head []byte, whole bool) Detection {
-	return detect(head, whole, slices.Collect(maps.Values(r.opts.Columns)))
+	d := detect(head, whole, slices.Collect(maps.Values(r.opts.Columns)))
+	if IsText(r.report.File) {
+		d = d.orText(head)
+	}
+	return d
 }
 
 // finish completes the report and turns the error that ended the reading into the one that Next returns.
@@ -242,6 +251,9 @@ func (r *Reader) finish(err error) error {
 	}
 	if _, err := io.Copy(io.Discard, r.raw); err != nil { // the digest is that of the whole file
 		return fmt.Errorf("read dataset %s: %w", r.report.File, err)
+	}
+	if text, ok := r.src.(*textSource); ok && text.crlf {
+		r.report.remark("lines end with CRLF; in the texts they end with LF")
 	}
 	r.report.Bytes = r.raw.count.Load()
 	r.report.Digest = "sha256:" + hex.EncodeToString(r.raw.hash.Sum(nil))

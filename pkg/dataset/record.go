@@ -3,6 +3,8 @@ package dataset
 import (
 	"bytes"
 	"fmt"
+	"unicode"
+	"unicode/utf8"
 )
 
 // record parses a record and queues its rows, or adds its problems.
@@ -121,5 +123,8 @@ func syntaxProblem(rec record, err *syntaxError) Problem {
 		return p
 	}
 	p.Found = fmt.Sprintf("not JSON at byte %d of the row: %s", err.offset+1, err.found)
+	if first, _ := utf8.DecodeRune(rec.data); p.Hint == "" && err.offset == 0 && unicode.IsLetter(first) {
+		p.Hint = "write the row as a JSON object; a plain text has to be called .txt"
+	}
 	return p
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sort"
 	"strconv"
 
 	"github.com/parquet-go/parquet-go"
@@ -17,8 +18,13 @@ type Shards struct {
 	starts   []int64 // of row i, in tokens; one more than rows
 	rows     []int64 // index of row i in the dataset
 	lines    []int64 // line of row i in the dataset's file, or 0
+	parts    []partRows
 	metadata map[string]string
 }
+
+// partRows says that the rows from one on, up to those of the next entry, are of a dataset among several; -1 where the
+// shard does not say of which.
+type partRows struct{ from, part int }
 
 // maxShardTokens bounds a shard set to 16 GiB of disk.
 const maxShardTokens = 2 << 30
@@ -49,7 +55,7 @@ func OpenShards(paths []string) (*Shards, error) {
 }
 
 // own are the metadata that belong to one shard and not to all.
-var own = map[string]bool{"descant.rows": true, "descant.tokens": true, "descant.trained_tokens": true}
+var own = map[string]bool{"descant.part": true, "descant.rows": true, "descant.tokens": true, "descant.trained_tokens": true}
 
 func (s *Shards) read(path string) error {
 	f, err := os.Open(path)
@@ -80,6 +86,11 @@ func (s *Shards) read(path string) error {
 			return fmt.Errorf("the column %s is missing", column)
 		}
 	}
+	part, err := strconv.Atoi(metadata["descant.part"])
+	if err != nil {
+		part = -1 // shards of earlier versions do not say
+	}
+	s.parts = append(s.parts, partRows{s.Len(), part})
 	if err := s.rowsOf(parquet.NewGenericReader[shardRow](file)); err != nil {
 		return err
 	}
@@ -152,6 +163,12 @@ func (s *Shards) Index(i int) int { return int(s.rows[i]) }
 // Line is the line of the dataset's file on which row i begins, from 1, or 0 where the shards do not say.
 func (s *Shards) Line(i int) int { return int(s.lines[i]) }
 
+// Part is the number of the dataset that row i is of, among several, from 0, or -1 where the shards do not say.
+func (s *Shards) Part(i int) int {
+	at := sort.Search(len(s.parts), func(k int) bool { return s.parts[k].from > i })
+	return s.parts[at-1].part
+}
+
 // Metadata is the value of a key of the first shard's metadata.
 func (s *Shards) Metadata(key string) string { return s.metadata[key] }
 
@@ -200,6 +217,9 @@ func (s *Subset) Index(i int) int { return s.shards.Index(s.rows[i]) }
 
 // Line is that of row i of the subset: see [Shards.Line].
 func (s *Subset) Line(i int) int { return s.shards.Line(s.rows[i]) }
+
+// Part is that of row i of the subset: see [Shards.Part].
+func (s *Subset) Part(i int) int { return s.shards.Part(s.rows[i]) }
 
 // Order is the order of all rows of the subset in an epoch.
 func (s *Subset) Order(seed int64, epoch int) []int { return Order(len(s.rows), seed, epoch) }

@@ -94,6 +94,7 @@ func (w *shardWriter) close() error {
 		{"descant.loss_on", w.opts.LossOn},
 		{"descant.max_length", strconv.Itoa(w.opts.MaxLength)},
 		{"descant.truncation", w.opts.Truncation},
+		{"descant.part", strconv.Itoa(w.opts.Part)},
 		{"descant.rows", strconv.Itoa(w.rows)},
 		{"descant.tokens", strconv.FormatInt(w.tokens, 10)},
 		{"descant.trained_tokens", strconv.FormatInt(w.trained, 10)},

@@ -52,6 +52,8 @@ type TokeniseOptions struct {
 	// datasets go into one folder.
 	FirstRow   int64
 	FirstShard int
+	// Part is the number of the dataset among several, from 0; the shards hold it.
+	Part int
 	// Workers is the number of rows that are encoded at the same time. Defaults to the number of processors.
 	Workers int
 	// Metadata is written into every shard; digests of the tokenizer, the template and the options belong here.

@@ -48,6 +48,8 @@ func (e *NotFiniteError) Error() string {
 type Place struct {
 	// Row counts from 0: the column row of the shards. Line is the line of the file, from 1, or 0 where it is not known.
 	Row, Line int
+	// Part is the number of the dataset among several, from 0, or -1 where it is not known.
+	Part int
 }
 
 func (p Place) String() string {

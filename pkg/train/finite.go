@@ -12,6 +12,8 @@ type located interface {
 	Index(i int) int
 	// Line is 0 where it is not known.
 	Line(i int) int
+	// Part is the number of the dataset among several, or -1 where it is not known.
+	Part(i int) int
 }
 
 // places are the places in the dataset of the rows of micro-batches, in their order.
@@ -21,7 +23,7 @@ func (b *batches) places(micro ...*microBatch) []Place {
 		for _, i := range m.index {
 			at := Place{Row: i}
 			if rows, ok := b.rows.(located); ok {
-				at = Place{Row: rows.Index(i), Line: rows.Line(i)}
+				at = Place{Row: rows.Index(i), Line: rows.Line(i), Part: rows.Part(i)}
 			}
 			list = append(list, at)
 		}

@@ -103,6 +103,7 @@ type placedTable struct{ table }
 
 func (placedTable) Index(i int) int { return 2*i + 1 }
 func (placedTable) Line(i int) int  { return 2*i + 2 }
+func (placedTable) Part(int) int    { return 0 }
 
 // TestDiverged trains with a rate at which the weights overflow: the error names step and rows, and no checkpoint holds
 // what is not finite.

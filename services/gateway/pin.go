@@ -59,10 +59,22 @@ func (g *Gateway) pin(ctx context.Context, request job.Request) (ref, digest str
 	if err != nil {
 		return "", "", err
 	}
-	return set.Digest, set.Digest, nil
+	return contentRef(set.Digest, set.File), set.Digest, nil
 }
 
-func (g *Gateway) pinDigest(ctx context.Context, digest string) (string, string, error) {
+// contentRef refers to content by its digest, and by its name where that says how it is read.
+func contentRef(digest, file string) string {
+	if dataset.IsText(file) && job.ValidFileName(file) {
+		return job.DigestRef(digest, file)
+	}
+	return digest
+}
+
+func (g *Gateway) pinDigest(ctx context.Context, ref string) (string, string, error) {
+	digest, file := job.SplitDigestRef(ref)
+	if file != "" && !job.ValidFileName(file) {
+		return "", "", missing(ref, "write the name of a file behind the digest, such as sha256:…/book.txt, or leave it out")
+	}
 	key, err := blob.ContentKey(digest)
 	if err != nil {
 		return "", "", missing(digest, err.Error())
@@ -70,7 +82,7 @@ func (g *Gateway) pinDigest(ctx context.Context, digest string) (string, string,
 	if _, err := g.deps.Objects.Stat(ctx, key); err != nil {
 		return "", "", objectError(digest, err)
 	}
-	return digest, digest, nil
+	return contentRef(digest, file), digest, nil
 }
 
 // pinObject pins an object that somebody else wrote by its ETag: its content has no digest yet.

@@ -33,8 +33,8 @@ type Part struct {
 func (e *Encoder) Tokenise(ctx context.Context, parts []Part, t job.Training, dir string, opts dataset.TokeniseOptions) ([]*dataset.Result, error) {
 	var results []*dataset.Result
 	var refused RefusedError
-	for _, part := range parts {
-		opts.Weight = part.Weight
+	for i, part := range parts {
+		opts.Weight, opts.Part = part.Weight, i
 		made, err := e.part(ctx, part, ReadOptions(t), dir, opts)
 		var bad *dataset.ValidationError
 		if errors.As(err, &bad) {

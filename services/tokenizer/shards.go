@@ -32,12 +32,13 @@ type shardInput struct {
 type shardPart struct {
 	Dataset string  `json:"dataset"` // digest
 	Weight  float64 `json:"weight"`
+	Text    bool    `json:"text,omitempty"` // it may be a plain text
 }
 
 func newShardInput(t job.Training, files []rowsFile, enc *Encoder) shardInput {
 	in := shardInput{Format: shardFormat, Tokenizer: enc.Digest(), Template: enc.TemplateDigest(), MaxLength: t.MaxLength, LossOn: t.LossOn, Data: t.Data}
 	for _, file := range files {
-		in.Parts = append(in.Parts, shardPart{file.digest, file.Weight})
+		in.Parts = append(in.Parts, shardPart{file.digest, file.Weight, dataset.IsText(file.Name)})
 		if file.Weight != math.Trunc(file.Weight) {
 			in.Seed = t.Seed
 		}

@@ -33,7 +33,8 @@ func (s *Service) fetchAll(ctx context.Context, parts []job.SpecDataset, dir str
 
 // fetch brings one of a job's datasets here.
 func (s *Service) fetch(ctx context.Context, spec job.SpecDataset, path string) (rowsFile, error) {
-	file := rowsFile{Part: Part{Path: path, Name: spec.Name, Weight: spec.Weight}}
+	file := rowsFile{Part: Part{Path: path, Name: spec.File(), Weight: spec.Weight}}
+	digest, _ := job.SplitDigestRef(spec.Dataset)
 	var err error
 	switch {
 	case spec.Dataset == dataset.SampleName:
@@ -41,7 +42,7 @@ func (s *Service) fetch(ctx context.Context, spec job.SpecDataset, path string) 
 	case strings.HasPrefix(spec.Dataset, "s3://"):
 		err = s.fetchObject(ctx, spec, file.Path)
 	default:
-		err = s.deps.Objects.GetContentFile(ctx, spec.Dataset, file.Path)
+		err = s.deps.Objects.GetContentFile(ctx, digest, file.Path)
 	}
 	if err != nil {
 		return file, fetchError(spec.Dataset, err)

@@ -17,7 +17,7 @@ const mostNamed = 50
 func divergence(a *stage.Attempt, found *train.NotFiniteError) error {
 	problems := make([]job.Problem, 0, len(found.Rows))
 	for _, place := range found.Rows[:min(len(found.Rows), mostNamed)] {
-		problems = append(problems, job.Problem{Field: fmt.Sprintf("row %d", place.Row), Line: place.Line, Reason: fmt.Sprintf("is in the batch of step %d", found.Step)})
+		problems = append(problems, job.Problem{Field: "row " + rowName(a.Spec, place), Line: place.Line, Reason: fmt.Sprintf("is in the batch of step %d", found.Step)})
 	}
 	if more := len(found.Rows) - mostNamed; more > 0 {
 		problems = append(problems, job.Problem{Reason: fmt.Sprintf("and %d more rows of the batch", more)})
@@ -27,27 +27,40 @@ func divergence(a *stage.Attempt, found *train.NotFiniteError) error {
 		kept = "the last good checkpoint is kept: " + strings.TrimPrefix(prefix, "checkpoints/")
 	}
 	return job.UserError(job.CodeNonFinite,
-		fmt.Sprintf("training diverged: the %s of step %d is %g on %s of %s", found.What, found.Step, found.Value, rowList(found.Rows), counted(a.Spec)),
+		fmt.Sprintf("training diverged: the %s of step %d is %g on %s of %s", found.What, found.Step, found.Value, rowList(a.Spec, found.Rows), counted(a.Spec)),
 		"lower learning_rate, or look for what is wrong with these rows; "+kept, problems...)
 }
 
 // counted says what the numbers of rows mean.
 func counted(spec job.Spec) string {
 	if len(spec.Datasets) > 1 {
-		return fmt.Sprintf("the datasets %s, counted from 0 through all of them; a line is one of the row's own file", spec.Dataset)
+		files := make([]string, len(spec.Datasets))
+		for i, part := range spec.Datasets {
+			files[i] = part.File()
+		}
+		return fmt.Sprintf("the datasets %s, counted from 0 through all of them; a line is one of the row's own file", strings.Join(files, ", "))
 	}
 	return fmt.Sprintf("dataset %s, counted from 0", spec.Dataset)
 }
 
+// rowName is the number of a row, and where there are several datasets the name of its own.
+func rowName(spec job.Spec, place train.Place) string {
+	name := strconv.Itoa(place.Row)
+	if parts := spec.Parts(); len(parts) > 1 && place.Part >= 0 && place.Part < len(parts) {
+		name += " of " + parts[place.Part].File()
+	}
+	return name
+}
+
 // rowList names the first rows of a batch in words.
-func rowList(rows []train.Place) string {
+func rowList(spec job.Spec, rows []train.Place) string {
 	const first = 8
 	if len(rows) == 1 {
-		return fmt.Sprintf("row %d", rows[0].Row)
+		return "row " + rowName(spec, rows[0])
 	}
 	words := make([]string, 0, first)
 	for _, place := range rows[:min(len(rows), first)] {
-		words = append(words, strconv.Itoa(place.Row))
+		words = append(words, rowName(spec, place))
 	}
 	list := "rows " + strings.Join(words, ", ")
 	if more := len(rows) - first; more > 0 {
