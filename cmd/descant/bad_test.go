@@ -32,7 +32,7 @@ func loadBad(t *testing.T) (dir string, cases []badCase) {
 	t.Helper()
 	dir = os.Getenv("DESCANT_BAD_DIR")
 	if dir == "" {
-		dir = filepath.Join("..", "..", "pkg", "dataset", "testdata", "bad")
+		dir = filepath.Join(packageDir, "..", "..", "pkg", "dataset", "testdata", "bad")
 	}
 	dir, err := filepath.Abs(dir) // the embedded servers change the working folder
 	if err != nil {

@@ -12,6 +12,15 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// packageDir is the folder of this package: the embedded object store changes the working folder while tests run.
+var packageDir = func() string {
+	dir, err := os.Getwd()
+	if err != nil {
+		panic(err)
+	}
+	return dir
+}()
+
 // cli runs one command line in this process, with an environment of its own.
 func cli(t *testing.T, environ []string, args ...string) (code int, out, problems string) {
 	t.Helper()

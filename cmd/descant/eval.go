@@ -22,23 +22,26 @@ import (
 
 // evalOptions are the flags of `descant eval`.
 type evalOptions struct {
-	model, dataset, output                      string
-	adapters                                    []string
-	maxRows, limitAnswers, maxTokens, maxLength int
+	dataset, output                  string
+	adapters                         []string
+	maxRows, limitAnswers, maxTokens int
+	// rows are the options of a training that concern rows, and the base.
+	rows *rowFlags
 }
 
 func (a *app) evalCommand() *cobra.Command {
 	var o evalOptions
 	cmd := a.command(&cobra.Command{
 		Use: "eval", Short: "Compare a base and adapters on rows: loss, perplexity, exact match, answers side by side",
-		Long: `Compare a base and any number of adapters on the rows of a dataset. The loss is that of the answers alone
-(loss_on completion), by the arithmetic of training. Then each model answers some of the rows itself, always
-taking the likeliest token, and its answers stand beside that of the dataset.`,
+		Long: `Compare a base and any number of adapters on the rows of a dataset. The rows are read, cut and labelled
+by the options of a training; the loss is that of the answers alone unless --loss-on says otherwise, by the
+arithmetic of training. Then each model answers some of the rows itself, always taking the likeliest token, and
+its answers stand beside that of the dataset.`,
 		Example: `  descant eval --adapter out/ --dataset heldout.jsonl
   descant eval --adapter my-adapter@2 --adapter my-adapter@3 --dataset heldout.jsonl --output answers.jsonl
   descant eval --model builtin:tiny --dataset builtin:sample --limit-answers 0 --json`,
 	}, "device log hub bus blob embedded", func(ctx context.Context, _ []string) error {
-		if err := o.check(); err != nil {
+		if err := o.rows.loadWith("this cannot be evaluated", o.problems()); err != nil {
 			return err
 		}
 		ctx, _, release := lifecycle.Signals(ctx)
@@ -49,21 +52,20 @@ taking the likeliest token, and its answers stand beside that of the dataset.`,
 		}
 		return err
 	})
+	o.rows = bindRows(cmd, "", job.LossOnCompletion)
 	f := cmd.Flags()
-	f.StringVar(&o.model, "model", "", "base model (default: the one that the adapters name, else "+defaultModel+")")
+	f.Lookup("model").Usage = "base model (default: the one that the adapters name, else " + defaultModel + ")"
 	f.StringArrayVar(&o.adapters, "adapter", nil, "folder of an adapter, or a published one as name or name@version; may be repeated")
 	f.StringVar(&o.dataset, "dataset", dataset.SampleName, "file of rows, builtin:sample, or the name of a pushed dataset")
 	f.StringVar(&o.output, "output", "", "file for the answers and losses of every row, as JSON Lines")
 	f.IntVar(&o.maxRows, "max-rows", 0, "most rows to look at; 0 means all")
 	f.IntVar(&o.limitAnswers, "limit-answers", 20, "rows that every model answers itself; -1 means all, 0 none")
 	f.IntVar(&o.maxTokens, "max-tokens", 256, "longest answer in tokens")
-	f.IntVar(&o.maxLength, "max-length", job.DefaultTraining().MaxLength, "longest row in tokens; longer rows are cut at the end and counted")
 	return cmd
 }
 
-// check returns every problem of the flags.
-func (o evalOptions) check() error {
-	var problems []job.Problem
+// problems are those of the flags that no training has.
+func (o evalOptions) problems() (problems []job.Problem) {
 	least := func(field string, value, low int) {
 		if value < low {
 			problems = append(problems, job.Problem{Field: field, Found: fmt.Sprint(value), Reason: "is out of range", Next: fmt.Sprintf("use a whole number from %d", low)})
@@ -72,11 +74,7 @@ func (o evalOptions) check() error {
 	least("max_rows", o.maxRows, 0)
 	least("limit_answers", o.limitAnswers, -1)
 	least("max_tokens", o.maxTokens, 1)
-	least("max_length", o.maxLength, 2)
-	if len(problems) == 0 {
-		return nil
-	}
-	return &exitError{code: exitUsage, err: job.UserError(job.CodeBadRequest, "this cannot be evaluated", "correct the flags; `--help` describes them", problems...)}
+	return problems
 }
 
 // evaluation is one `descant eval`.
@@ -94,7 +92,7 @@ type evaluation struct {
 // evaluated is a model that is looked at: the base, or the base with an adapter.
 type evaluated struct {
 	Name string `json:"name"`
-	// Loss is the mean over the tokens of all answers, in nats; Perplexity is its exponential.
+	// Loss is the mean over the tokens that loss_on names, in nats; Perplexity is its exponential.
 	Loss       float64 `json:"loss"`
 	Perplexity float64 `json:"perplexity"`
 	// Answered rows have an answer of the model, Exact of them are equal to the dataset's but for space around it, and Cut
@@ -114,10 +112,13 @@ type evalResult struct {
 	BaseDigest string       `json:"base_digest"`
 	Dataset    string       `json:"dataset"`
 	Rows       int          `json:"rows"`
-	Tokens     int          `json:"answer_tokens"`
-	LeftOut    int          `json:"left_out"`  // rows of the dataset with an empty question or answer
-	Truncated  int          `json:"truncated"` // rows that were cut to max_length
-	NotLabeled int          `json:"no_answer"` // rows of whose answer nothing is left within max_length
+	LossOn     string       `json:"loss_on"`
+	Tokens     int          `json:"answer_tokens"` // that the loss is of: those of answers, unless loss_on names others
+	LeftOut    int          `json:"left_out"`      // rows of the dataset with an empty question or answer
+	Truncated  int          `json:"truncated"`     // rows that were cut to max_length
+	Dropped    int          `json:"dropped"`       // rows that truncation_mode drop leaves out
+	NotLabeled int          `json:"no_answer"`     // rows of whose answer nothing is left within max_length
+	Texts      int          `json:"plain_texts"`   // rows that have a loss and no question to answer
 	Models     []*evaluated `json:"models"`
 	Answers    []evalAnswer `json:"answers"`
 }
@@ -139,7 +140,7 @@ func (a *app) eval(ctx context.Context, o evalOptions) error {
 	if e.rows, err = e.readRows(ctx, work); err != nil {
 		return err
 	}
-	e.result.Rows, e.result.LeftOut, e.result.Truncated = e.rows.Len(), e.rows.report.LeftOut.Count, e.rows.truncated
+	e.result.Rows, e.result.LeftOut = e.rows.Len(), e.rows.report.LeftOut.Count
 	if e.device, err = device.Open(a.cfg.Device); err != nil {
 		return err
 	}
@@ -162,7 +163,7 @@ func (a *app) eval(ctx context.Context, o evalOptions) error {
 func (e *evaluation) find(ctx context.Context, work string) (err error) {
 	e.models = []*evaluated{{Name: "base"}}
 	for _, ref := range e.o.adapters {
-		source, err := e.app.adapterAt(ctx, ref, e.o.model, filepath.Join(work, "adapters"))
+		source, err := e.app.adapterAt(ctx, ref, e.o.rows.Model, filepath.Join(work, "adapters"))
 		if err != nil {
 			return err
 		}
@@ -174,11 +175,11 @@ func (e *evaluation) find(ctx context.Context, work string) (err error) {
 		e.models = append(e.models, &evaluated{Name: source.name, dir: source.dir})
 	}
 	if e.base == nil {
-		if e.result.Base, e.base, err = e.app.base(ctx, firstOf(e.o.model, defaultModel)); err != nil {
+		if e.result.Base, e.base, err = e.app.base(ctx, firstOf(e.o.rows.Model, defaultModel)); err != nil {
 			return err
 		}
 	}
-	e.result.BaseDigest, e.result.Models, e.result.Dataset = e.base.Digest, e.models, e.o.dataset
+	e.result.BaseDigest, e.result.Models, e.result.Dataset, e.result.LossOn = e.base.Digest, e.models, e.o.dataset, e.o.rows.LossOn
 	return nil
 }
 
@@ -204,7 +205,7 @@ func (e *evaluation) losses(ctx context.Context) error {
 			}
 		}
 		if total.Tokens == 0 {
-			return job.UserError(job.CodeBadDataset, "no row has an answer within max_length", "raise --max-length, or use other rows")
+			return job.UserError(job.CodeBadDataset, "no row has a token with a loss within max_length", "raise --max-length, choose another --loss-on, or use other rows")
 		}
 		m.Loss = total.NLL / float64(total.Tokens)
 		m.Perplexity, m.Seconds, e.result.Tokens = math.Exp(m.Loss), time.Since(begin).Seconds(), total.Tokens

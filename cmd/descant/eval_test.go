@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -117,5 +118,58 @@ func TestEvalTable(t *testing.T) {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is not in:\n%s", want, out)
 		}
+	}
+}
+
+// TestEvalDataOptions reads rows by the options of a training, and holds them against what `validate` says of the same.
+func TestEvalDataOptions(t *testing.T) {
+	t.Parallel()
+	environ := apart(t)
+	rows := write(t, "rows.csv", "q,a\n你是谁？,我是助手。\n三加四等于几？,"+strings.Repeat("七", 60)+"\n")
+	book := write(t, "book.txt", "你好。\n\n天空是蓝色的。\n")
+	for _, c := range []struct {
+		name string
+		args []string
+		want evalResult
+	}{
+		{"columns", []string{rows, "--columns", "instruction=q,output=a"}, evalResult{Rows: 2}},
+		{"cut", []string{rows, "--columns", "instruction=q,output=a", "--max-length", "30"}, evalResult{Rows: 2, Truncated: 1}},
+		{"keep_end", []string{rows, "--columns", "instruction=q,output=a", "--max-length", "30", "--truncation-mode", "keep_end"}, evalResult{Rows: 2, Truncated: 1}},
+		{"drop", []string{rows, "--columns", "instruction=q,output=a", "--max-length", "30", "--truncation-mode", "drop"}, evalResult{Rows: 1, Dropped: 1}},
+		{"full", []string{rows, "--columns", "instruction=q,output=a", "--loss-on", "full"}, evalResult{Rows: 2}},
+		{"system", []string{rows, "--columns", "instruction=q,output=a", "--loss-on", "full", "--default-system", "你是诗人。"}, evalResult{Rows: 2}},
+		{"text", []string{book}, evalResult{Rows: 2, Texts: 2}},
+	} {
+		var got evalResult
+		args := append([]string{"eval", "--model", badModel, "--max-tokens", "1", "--json", "--dataset"}, c.args...)
+		decode(t, environ, &got, args...)
+		if got.Rows != c.want.Rows || got.Truncated != c.want.Truncated || got.Dropped != c.want.Dropped || got.Texts != c.want.Texts {
+			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
+		}
+		var survey struct {
+			Tokens struct {
+				Trained int `json:"trained_tokens"`
+			}
+		}
+		if !slices.Contains(c.args, "--loss-on") {
+			c.args = append(c.args, "--loss-on", "completion")
+		}
+		decode(t, environ, &survey, append([]string{"validate", "--model", badModel, "--json"}, c.args...)...)
+		if got.Tokens == 0 || got.Tokens != survey.Tokens.Trained {
+			t.Errorf("%s: the loss is of %d tokens, a training's of %d", c.name, got.Tokens, survey.Tokens.Trained)
+		}
+		for _, answer := range got.Answers {
+			if said := answer.Models[0]; said.Loss == nil || (said.Answer == nil) != (answer.Text != "") {
+				t.Errorf("%s: row %+v", c.name, answer)
+			}
+		}
+	}
+	code, _, problems := cli(t, environ, "eval", "--model", badModel, "--dataset", rows, "--columns", "instruction=q,output=a", "--max-length", "30", "--truncation-mode", "error")
+	if code != exitFailed || !strings.Contains(problems, "line 3") || !strings.Contains(problems, "more than max_length 30") {
+		t.Errorf("exit code %d: %s", code, problems)
+	}
+	code, _, problems = cli(t, environ, "eval", "--model", badModel, "--max-tokens", "0", "--truncation-mode", "middle", "--columns", "outptu=a")
+	if code != exitUsage || !strings.Contains(problems, "max_tokens") || !strings.Contains(problems, "truncation_mode") || !strings.Contains(problems, "outptu") {
+		t.Errorf("exit code %d: %s", code, problems)
 	}
 }

@@ -22,7 +22,8 @@ type evalAnswer struct {
 	// Row counts from 0; Line is its line in the file, from 1.
 	Row       int            `json:"row"`
 	Line      int            `json:"line"`
-	Messages  []chat.Message `json:"messages"` // up to the answer
+	Messages  []chat.Message `json:"messages"`       // up to the answer
+	Text      string         `json:"text,omitempty"` // of a plain text, which has no messages
 	Reference string         `json:"reference"`
 	Models    []modelAnswer  `json:"models"`
 }
@@ -45,7 +46,7 @@ const noRoom = "no_room"
 // answers has every model answer the first rows, all in one batch, and collects what is known of each row.
 func (e *evaluation) answers(ctx context.Context) error {
 	for i, row := range e.rows.list {
-		answer := evalAnswer{Row: row.Index, Line: row.Line, Messages: row.Messages[:len(row.Messages)-1], Reference: row.reference}
+		answer := evalAnswer{Row: row.Index, Line: row.Line, Messages: row.Messages[:max(0, len(row.Messages)-1)], Text: row.Text, Reference: row.reference}
 		for _, m := range e.models {
 			said := modelAnswer{Name: m.Name}
 			if l := m.losses[i]; l.Tokens > 0 {
@@ -56,11 +57,8 @@ func (e *evaluation) answers(ctx context.Context) error {
 		}
 		e.result.Answers = append(e.result.Answers, answer)
 	}
-	wanted := e.o.limitAnswers
-	if wanted < 0 || wanted > e.rows.Len() {
-		wanted = e.rows.Len()
-	}
-	if wanted == 0 {
+	wanted := e.rows.asked(e.o.limitAnswers)
+	if len(wanted) == 0 {
 		return nil
 	}
 	engine, err := e.openEngine(ctx, wanted)
@@ -72,14 +70,14 @@ func (e *evaluation) answers(ctx context.Context) error {
 }
 
 // openEngine loads the base with all adapters.
-func (e *evaluation) openEngine(ctx context.Context, wanted int) (*generate.Engine, error) {
+func (e *evaluation) openEngine(ctx context.Context, wanted []int) (*generate.Engine, error) {
 	config, err := model.ReadConfig(e.base.Dir)
 	if err != nil {
 		return nil, err
 	}
-	opts := generate.Options{MaxRows: min(8, wanted*len(e.models)), Slots: -1, UsedVocab: min(e.text.VocabSize(), config.Vocab)}
-	for _, row := range e.rows.list[:wanted] {
-		opts.MaxContext = max(opts.MaxContext, min(len(row.prompt)+e.o.maxTokens, config.MaxPositions))
+	opts := generate.Options{MaxRows: min(8, len(wanted)*len(e.models)), Slots: -1, UsedVocab: min(e.text.VocabSize(), config.Vocab)}
+	for _, i := range wanted {
+		opts.MaxContext = max(opts.MaxContext, min(len(e.rows.list[i].prompt)+e.o.maxTokens, config.MaxPositions))
 	}
 	for _, m := range e.models[1:] {
 		rank, err := largestRank(config, m.dir)
@@ -123,13 +121,13 @@ func largestRank(config *model.Config, dir string) (rank int, err error) {
 	return rank, nil
 }
 
-// generate fills in the answers of the first rows.
-func (e *evaluation) generate(ctx context.Context, engine *generate.Engine, wanted int) error {
-	show := e.app.newCounter("answers", "answers", wanted*len(e.models))
+// generate fills in the answers to the rows.
+func (e *evaluation) generate(ctx context.Context, engine *generate.Engine, wanted []int) error {
+	show := e.app.newCounter("answers", "answers", len(wanted)*len(e.models))
 	defer show.end()
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(8)
-	for i := range wanted {
+	for _, i := range wanted {
 		for k, m := range e.models {
 			group.Go(func() error {
 				defer show.add(1)
@@ -140,8 +138,8 @@ func (e *evaluation) generate(ctx context.Context, engine *generate.Engine, want
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	for _, answer := range e.result.Answers[:wanted] {
-		for k, said := range answer.Models {
+	for _, i := range wanted {
+		for k, said := range e.result.Answers[i].Models {
 			m := e.models[k]
 			if said.Answer != nil {
 				m.Answered++

@@ -14,14 +14,16 @@ const (
 // show prints the comparison: a table, then a few rows with the answers below each other.
 func (e *evaluation) show() {
 	r, out := e.result, e.app.out
-	fmt.Fprintf(out, "%s on %s: %d rows, %d tokens of answers\n", r.Base, r.Dataset, r.Rows, r.Tokens)
+	fmt.Fprintf(out, "%s on %s: %d rows, %d tokens with a loss (loss_on %s)\n", r.Base, r.Dataset, r.Rows, r.Tokens, r.LossOn)
 	for _, note := range []struct {
 		n    int
 		text string
 	}{
 		{r.LeftOut, "rows were left out: their question or answer is empty"},
-		{r.Truncated, fmt.Sprintf("rows were longer than --max-length %d and were cut", e.o.maxLength)},
+		{r.Truncated, fmt.Sprintf("rows were longer than --max-length %d and were cut", e.o.rows.MaxLength)},
+		{r.Dropped, fmt.Sprintf("rows were longer than --max-length %d and were left out", e.o.rows.MaxLength)},
 		{r.NotLabeled, "rows count in no loss: nothing of their answer is left within --max-length"},
+		{r.Texts, "rows are plain texts: they have a loss, and no question to answer"},
 	} {
 		if note.n > 0 {
 			fmt.Fprintf(e.app.err, "warning: %d %s\n", note.n, note.text)

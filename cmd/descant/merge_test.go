@@ -11,10 +11,7 @@ import (
 // parityCase is a base with an adapter that PEFT saved.
 func parityCase(t *testing.T) (base, adapter string) {
 	t.Helper()
-	dir, err := filepath.Abs(filepath.Join("..", "..", "testdata", "parity", "qwen2-tied"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := filepath.Join(packageDir, "..", "..", "testdata", "parity", "qwen2-tied")
 	return filepath.Join(dir, "base"), filepath.Join(dir, "adapter")
 }
 

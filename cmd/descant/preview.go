@@ -58,7 +58,7 @@ token a line, with * for a trained and x for a cut one. DATA is a file or builti
 		}
 		return a.print(p, func() { a.printPreview(p, flags) })
 	})
-	flags = bindRows(cmd, defaultModel)
+	flags = bindRows(cmd, defaultModel, job.DefaultTraining().LossOn)
 	cmd.Flags().IntVar(&row, "row", 1, "which of the rows that can be trained, from 1")
 	return cmd
 }

@@ -27,9 +27,9 @@ type rowFlags struct {
 }
 
 // bindRows adds the flags to a command; model is the default base, "" for none.
-func bindRows(cmd *cobra.Command, model string) *rowFlags {
+func bindRows(cmd *cobra.Command, model, lossOn string) *rowFlags {
 	training := job.DefaultTraining()
-	f := &rowFlags{Model: model, MaxLength: training.MaxLength, LossOn: training.LossOn, Data: training.Data}
+	f := &rowFlags{Model: model, MaxLength: training.MaxLength, LossOn: lossOn, Data: training.Data}
 	loader, err := lifecycle.NewLoader(f)
 	if err != nil {
 		panic(err) // the tags above are wrong, which every test would show
@@ -40,12 +40,15 @@ func bindRows(cmd *cobra.Command, model string) *rowFlags {
 }
 
 // load takes the flags that were given and checks them as a request does.
-func (f *rowFlags) load() error {
+func (f *rowFlags) load() error { return f.loadWith("the rows cannot be looked at so", nil) }
+
+// loadWith also tells what is wrong with other flags of the command.
+func (f *rowFlags) loadWith(message string, others []job.Problem) error {
 	if err := f.loader.Load("", nil); err != nil {
 		return &exitError{code: exitUsage, err: err}
 	}
-	if problems := f.training().Validate(); len(problems) > 0 {
-		return &exitError{code: exitUsage, err: job.UserError(job.CodeBadRequest, "the rows cannot be looked at so", "correct the flags; `--help` describes them", problems...)}
+	if problems := append(others, f.training().Validate()...); len(problems) > 0 {
+		return &exitError{code: exitUsage, err: job.UserError(job.CodeBadRequest, message, "correct the flags; `--help` describes them", problems...)}
 	}
 	return nil
 }

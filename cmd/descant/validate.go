@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"descant/pkg/dataset"
+	"descant/pkg/job"
 )
 
 func (a *app) validateCommand() *cobra.Command {
@@ -34,7 +35,7 @@ are also in DATA are found. DATA is a file or builtin:sample. Exits with 0 when 
 		}
 		return a.print(survey, func() { a.printSurvey(args[0], survey, flags) })
 	})
-	flags = bindRows(cmd, "")
+	flags = bindRows(cmd, "", job.DefaultTraining().LossOn)
 	cmd.Flags().StringVar(&eval, "eval", "", "file of evaluation rows to look for in DATA")
 	cmd.Flags().IntVar(&most, "max-problems", 20, "problems that are listed one by one; all are counted")
 	return cmd

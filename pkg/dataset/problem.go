@@ -51,6 +51,11 @@ type Problem struct {
 	Hint string `json:"hint,omitempty"`
 }
 
+// RowError is the problem of one row.
+type RowError struct{ Problem Problem }
+
+func (e *RowError) Error() string { return e.Problem.String() }
+
 // Where is the place in words: "line 3", "row 3 (line 12)", or "" for the whole file.
 func (p Problem) Where() string {
 	return where(p.Line, p.Row)

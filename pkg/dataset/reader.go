@@ -144,8 +144,17 @@ func (r *Reader) Failed() bool { return r.problems.total > 0 }
 // Report is what was read; complete once Next has returned an error.
 func (r *Reader) Report() *Report { return &r.report }
 
-// Problem adds a problem that was found with a row later, when it was rendered.
 func (r *Reader) problem(p Problem) { r.problems.add(p) }
+
+// Refuse adds a problem that was found with a row later, when it was rendered or cut. Reading goes on, to find the others.
+func (r *Reader) Refuse(row Row, err error) {
+	var bad *RowError
+	if errors.As(err, &bad) {
+		r.problem(bad.Problem)
+		return
+	}
+	r.problem(templateProblem(row, err))
+}
 
 func (r *Reader) err() error { return r.problems.err(r.report.File, r.report.Rows) }
 

@@ -251,8 +251,7 @@ func (t *tokeniser) feed(ctx context.Context, work, order chan<- *encoded) error
 // take labels and writes one row.
 func (t *tokeniser) take(e *encoded) error {
 	if e.err != nil {
-		t.out.refused.add(Problem{Code: CodeTemplate, Line: e.row.Line, Row: e.row.Place,
-			Found: "the row can't be rendered: " + e.err.Error(), Hint: "change the turns to what the chat template of the base model allows"})
+		t.out.refused.add(templateProblem(e.row, e.err))
 		return nil //nolint:nilerr // the row is refused, the dataset goes on
 	}
 	if len(e.ids) != len(e.answers) {
@@ -260,37 +259,35 @@ func (t *tokeniser) take(e *encoded) error {
 	}
 	note := RowNote{Line: e.row.Line, Row: e.row.Place, Reason: ReasonTooLong, Tokens: len(e.ids)}
 	t.whole.add(len(e.ids))
-	from, to := t.opts.window(len(e.ids))
-	if from == to {
-		if t.opts.Truncation == Refuse {
-			t.out.refused.add(Problem{Code: CodeTooLong, Line: e.row.Line, Row: e.row.Place,
-				Found: fmt.Sprintf("the row has %d tokens, more than max_length %d", to, t.opts.MaxLength), Hint: "shorten the row, raise max_length, or choose another truncation"})
-			return nil
-		}
+	l := t.opts.label(e.row, e.ids, e.answers)
+	switch {
+	case l.LeftOut == ReasonTooLong && t.opts.Truncation == Refuse:
+		t.out.refused.add(tooLongRow(e.row, note.Tokens, t.opts.MaxLength))
+		return nil
+	case l.LeftOut != "":
+		note.Reason = l.LeftOut
 		t.result.LeftOut.add(note)
 		return nil
-	}
-	e.ids, e.answers = e.ids[from:to], e.answers[from:to]
-	labels, trained := t.opts.labels(e.row, e.ids, e.answers)
-	if trained == 0 {
-		note.Reason = ReasonNothing
-		t.result.LeftOut.add(note)
-		return nil
-	}
-	if note.Tokens > len(e.ids) {
+	case l.Cut:
 		t.result.Truncated.add(note)
 	}
+	e.ids, e.answers = l.IDs, l.answers
 	t.progress(false)
 	times := t.opts.times(e.row.Index)
 	if times == 0 {
 		t.result.NotChosen++
 	}
 	for range times {
-		if err := t.write(e, labels, trained); err != nil {
+		if err := t.write(e, l.Labels, l.Trained); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func templateProblem(row Row, err error) Problem {
+	return Problem{Code: CodeTemplate, Line: row.Line, Row: row.Place,
+		Found: "the row can't be rendered: " + err.Error(), Hint: "change the turns to what the chat template of the base model allows"}
 }
 
 // write puts a row into the shards and counts it.
@@ -305,6 +302,12 @@ func (t *tokeniser) write(e *encoded, labels []int32, trained int) error {
 	t.result.Tokens += int64(len(e.ids))
 	t.result.TrainedTokens += int64(trained)
 	return t.out.write(shardRow{InputIDs: e.ids, Labels: labels, Row: t.opts.FirstRow + int64(e.row.Index), Line: int64(e.row.place())}, trained)
+}
+
+// tooLongRow is the problem of a row that truncation "error" refuses.
+func tooLongRow(row Row, tokens, limit int) Problem {
+	return Problem{Code: CodeTooLong, Line: row.Line, Row: row.Place,
+		Found: fmt.Sprintf("the row has %d tokens, more than max_length %d", tokens, limit), Hint: "shorten the row, raise max_length, or choose another truncation"}
 }
 
 // times is how often a row is written: the whole part of the weight, and once more for the share of the rows that its
@@ -359,6 +362,45 @@ func (o TokeniseOptions) labels(row Row, ids []int32, answers []int) (labels []i
 		}
 	}
 	return labels, trained
+}
+
+// Labelled is a row as it is trained.
+type Labelled struct {
+	// IDs and Labels are of equal length, at most MaxLength. Trained is the number of tokens with a loss.
+	IDs, Labels []int32
+	Trained     int
+	// Cut says that the row was longer.
+	Cut bool
+	// LeftOut says why Tokenise leaves the row out: ReasonTooLong (there are no IDs then), ReasonNothing, or "".
+	LeftOut Reason
+
+	answers []int
+}
+
+// Label cuts and labels a row that was encoded, under the rules of Tokenise. A row that truncation "error" refuses is an
+// error, which [Reader.Refuse] takes.
+func Label(row Row, ids []int32, answers []int, opts TokeniseOptions) (Labelled, error) {
+	opts = opts.withDefaults()
+	if err := opts.validate(); err != nil {
+		return Labelled{}, err
+	}
+	l := opts.label(row, ids, answers)
+	if l.LeftOut == ReasonTooLong && opts.Truncation == Refuse {
+		return l, &RowError{tooLongRow(row, len(ids), opts.MaxLength)}
+	}
+	return l, nil
+}
+
+func (o TokeniseOptions) label(row Row, ids []int32, answers []int) Labelled {
+	from, to := o.window(len(ids))
+	if from == to {
+		return Labelled{LeftOut: ReasonTooLong}
+	}
+	l := Labelled{IDs: ids[from:to], answers: answers[from:to], Cut: to-from < len(ids)}
+	if l.Labels, l.Trained = o.labels(row, l.IDs, l.answers); l.Trained == 0 {
+		l.LeftOut = ReasonNothing
+	}
+	return l
 }
 
 // Use is what training does with one token of a row.
