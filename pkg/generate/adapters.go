@@ -19,6 +19,8 @@ type adapter struct {
 	// users counts the sequences that were submitted with it; a retired adapter gives its columns back with the last.
 	users   int
 	retired bool
+	// turn is when a request with it last got a row.
+	turn int
 }
 
 // adapterTable is the directory of the columns. Its methods are called with the engine's mutex held.

@@ -2,7 +2,6 @@ package generate
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -13,50 +12,6 @@ import (
 	"github.com/gomlx/compute"
 )
 
-// Options size an engine. The zero value is usable.
-type Options struct {
-	// MaxContext is the longest prompt and output together, in tokens. Defaults to 2048, or to what the base was
-	// made for where that is less.
-	MaxContext int
-	// MaxRows is how many requests are answered at the same time; more wait. Defaults to 8.
-	MaxRows int
-	// Slots times MaxRank is the number of adapter columns, an adapter of rank r takes r of them. Slots defaults to
-	// 8; -1 is an engine for the bare base, which is faster. MaxRank defaults to 8.
-	Slots, MaxRank int
-	// UsedVocab is the number of ids that the tokenizer knows; ids from there on have logits but no text and are
-	// never generated. Defaults to the size of the base's vocabulary.
-	UsedVocab int
-}
-
-// withDefaults fills in and checks the options for a base.
-func (o Options) withDefaults(cfg *model.Config) (Options, error) {
-	set := func(value *int, fallback int) {
-		if *value == 0 {
-			*value = fallback
-		}
-	}
-	set(&o.MaxContext, min(2048, cfg.MaxPositions))
-	set(&o.MaxRows, 8)
-	set(&o.Slots, 8)
-	set(&o.MaxRank, 8)
-	set(&o.UsedVocab, cfg.Vocab)
-	var errs []error
-	if o.MaxContext < 2 || o.MaxContext > cfg.MaxContext() {
-		errs = append(errs, fmt.Errorf("max context is %d: give 2 to %d, what the base was made for", o.MaxContext, cfg.MaxContext()))
-	}
-	if o.MaxRows < 1 || o.MaxRows > 256 {
-		errs = append(errs, fmt.Errorf("max rows is %d: give 1 to 256", o.MaxRows))
-	}
-	if o.Slots < -1 || o.MaxRank < 1 || o.Slots*o.MaxRank > 4096 {
-		errs = append(errs, fmt.Errorf("slots %d of rank %d: give slots from 1 (or -1 for none) and a rank from 1, together "+
-			"at most 4096 columns", o.Slots, o.MaxRank))
-	}
-	if o.UsedVocab < 1 || o.UsedVocab > cfg.Vocab {
-		errs = append(errs, fmt.Errorf("used vocabulary is %d: give 1 to %d", o.UsedVocab, cfg.Vocab))
-	}
-	return o, errors.Join(errs...)
-}
-
 // Engine serves one base model. All its methods may be called from any goroutine.
 type Engine struct {
 	opts  Options
@@ -65,7 +20,7 @@ type Engine struct {
 
 	mu       sync.Mutex
 	adapters adapterTable
-	waiting  []*sequence
+	waiting  queue
 	orders   []order
 	closed   bool
 	stats    Stats
@@ -146,7 +101,7 @@ func (e *Engine) Stats() Stats {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s := e.stats
-	s.Waiting, s.Compilations = len(e.waiting), e.steps.compiler.Compilations()
+	s.Waiting, s.Compilations = len(e.waiting.list), e.steps.compiler.Compilations()
 	return s
 }
 
@@ -156,28 +111,6 @@ func (e *Engine) signal() {
 	case e.wake <- struct{}{}:
 	default:
 	}
-}
-
-// submit puts a request into the queue.
-func (e *Engine) submit(ctx context.Context, req Request) (*sequence, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closed {
-		return nil, ErrClosed
-	}
-	var a *adapter
-	if req.Adapter != "" {
-		if a = e.adapters.byKey[req.Adapter]; a == nil {
-			return nil, fmt.Errorf("%w: %q is not loaded here", ErrUnknownAdapter, req.Adapter)
-		}
-		a.users++
-	}
-	seq := newSequence(ctx, req, a)
-	e.waiting = append(e.waiting, seq)
-	// A cancelled request must leave the queue even while the loop sleeps in a long step or has no free row.
-	context.AfterFunc(ctx, e.signal)
-	e.signal()
-	return seq, nil
 }
 
 // LoadAdapter reads a folder that PEFT (or pkg/lora) wrote and serves it under key; requests that are running with

@@ -3,6 +3,7 @@ package generate
 import (
 	"context"
 	"slices"
+	"time"
 )
 
 // loop is the one goroutine that runs steps. rows[i] is the sequence in row i of the cache, or nil.
@@ -24,6 +25,7 @@ func (e *Engine) loop() {
 		}
 		e.dropCancelled(rows)
 		e.admit(rows)
+		e.dropLate(rows)
 		if !slices.ContainsFunc(rows, func(s *sequence) bool { return s != nil }) {
 			<-e.wake
 			continue
@@ -44,8 +46,8 @@ func (e *Engine) takeOrders() ([]order, bool) {
 // shutDown ends everything and frees the device's memory.
 func (e *Engine) shutDown(rows []*sequence) {
 	e.mu.Lock()
-	waiting := e.waiting
-	e.waiting = nil
+	waiting := e.waiting.list
+	e.waiting.list = nil
 	e.mu.Unlock()
 	for _, s := range append(waiting, rows...) {
 		if s != nil {
@@ -63,27 +65,39 @@ func (e *Engine) dropCancelled(rows []*sequence) {
 		}
 	}
 	e.mu.Lock()
-	var gone []*sequence
-	e.waiting = slices.DeleteFunc(e.waiting, func(s *sequence) bool {
-		if s.ctx.Err() != nil {
-			gone = append(gone, s)
-			return true
-		}
-		return false
-	})
+	gone := e.waiting.drop(func(s *sequence) error { return context.Cause(s.ctx) })
 	e.mu.Unlock()
-	for _, s := range gone {
-		e.finish(rows, s, context.Cause(s.ctx))
+	for s, err := range gone {
+		e.finish(rows, s, err)
 	}
 }
 
-// admit gives free rows to those who wait, in order.
+// dropLate ends the sequences that have waited too long for a row and did not get one now.
+func (e *Engine) dropLate(rows []*sequence) {
+	if e.opts.MaxWait == 0 {
+		return
+	}
+	now := time.Now()
+	e.mu.Lock()
+	gone := e.waiting.drop(func(s *sequence) error {
+		if waited := now.Sub(s.since); waited >= e.opts.MaxWait {
+			return &LateError{Waited: waited, Limit: e.opts.MaxWait}
+		}
+		return nil
+	})
+	e.mu.Unlock()
+	for s, err := range gone {
+		e.finish(rows, s, err)
+	}
+}
+
+// admit gives free rows to those who wait.
 func (e *Engine) admit(rows []*sequence) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for i := range rows {
-		if rows[i] == nil && len(e.waiting) > 0 {
-			rows[i], e.waiting = e.waiting[0], e.waiting[1:]
+		if rows[i] == nil && len(e.waiting.list) > 0 {
+			rows[i] = e.waiting.pop()
 			rows[i].row = i
 		}
 	}
@@ -95,15 +109,12 @@ func (e *Engine) admit(rows []*sequence) {
 	}
 }
 
-// prefill runs one chunk of the prompt of one row, if any still has one to run: the shortest rest first, so that
-// short questions are not held up by long documents.
+// patience is how often a row with a long prompt lets shorter ones go first.
+const patience = 4
+
+// prefill runs one chunk of the prompt of one row, if any still has one to run.
 func (e *Engine) prefill(rows []*sequence) {
-	var next *sequence
-	for _, s := range rows {
-		if s != nil && s.prefilling() && (next == nil || len(s.ids)-s.cached < len(next.ids)-next.cached) {
-			next = s
-		}
-	}
+	next := nextPrompt(rows)
 	if next == nil {
 		return
 	}
@@ -117,6 +128,29 @@ func (e *Engine) prefill(rows []*sequence) {
 	if logits != nil {
 		e.take(rows, next, logits)
 	}
+}
+
+// nextPrompt chooses the row whose prompt goes on: the shortest rest first, so that short questions are not held up by
+// long documents, but nobody is passed over for ever.
+func nextPrompt(rows []*sequence) (next *sequence) {
+	for _, s := range rows {
+		if s == nil || !s.prefilling() {
+			continue
+		}
+		if next == nil || s.passed >= patience && s.passed > next.passed ||
+			next.passed < patience && len(s.ids)-s.cached < len(next.ids)-next.cached {
+			next = s
+		}
+	}
+	for _, s := range rows {
+		if s != nil && s != next && s.prefilling() {
+			s.passed++
+		}
+	}
+	if next != nil {
+		next.passed = 0
+	}
+	return next
 }
 
 // decode runs the newest token of every row that is past its prompt.

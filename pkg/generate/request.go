@@ -166,7 +166,8 @@ func (r *Request) checkTokens(vocab int) (problems []job.Problem) {
 // emit delays nobody else. It returns when the output ends, when emit returns an error (which is returned), or
 // within one step of the end of ctx.
 //
-// Any number of calls may run at the same time; those beyond the engine's rows wait for a free one, in order.
+// Any number of calls may run at the same time; those beyond the engine's rows wait for a free one (see [Options]): those of one
+// adapter in order, the adapters in turn.
 func (e *Engine) Generate(ctx context.Context, req Request, emit func(Token) error) (Finish, error) {
 	if err := req.check(e.vocab, e.opts.MaxContext); err != nil {
 		return Finish{}, err

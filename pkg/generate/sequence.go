@@ -3,6 +3,7 @@ package generate
 import (
 	"context"
 	"slices"
+	"time"
 )
 
 // sequence is a request on its way through the loop. Only the loop touches it after [Engine.submit]; finish and err
@@ -17,6 +18,9 @@ type sequence struct {
 	// row of the cache, -1 while waiting.
 	row     int
 	sampler *sampler
+	// since when it waits, and how often other prompts have gone first.
+	since  time.Time
+	passed int
 	// out has room for the whole output, so that the loop never waits for a reader.
 	out    chan Token
 	done   chan struct{}
@@ -28,7 +32,7 @@ func newSequence(ctx context.Context, req Request, a *adapter) *sequence {
 	ids := make([]int32, len(req.Prompt), len(req.Prompt)+req.MaxTokens)
 	copy(ids, req.Prompt)
 	return &sequence{
-		ctx: ctx, req: req, adapter: a, ids: ids, row: -1, sampler: newSampler(&req),
+		ctx: ctx, req: req, adapter: a, ids: ids, row: -1, sampler: newSampler(&req), since: time.Now(),
 		out: make(chan Token, req.MaxTokens), done: make(chan struct{}),
 		finish: Finish{StopID: -1, PromptTokens: len(req.Prompt)},
 	}

@@ -1,0 +1,62 @@
+package generate
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"descant/pkg/model"
+)
+
+// Options size an engine. The zero value is usable.
+type Options struct {
+	// MaxContext is the longest prompt and output together, in tokens. Defaults to 2048, or to what the base was
+	// made for where that is less.
+	MaxContext int
+	// MaxRows is how many requests are answered at the same time; more wait. Defaults to 8.
+	MaxRows int
+	// Slots times MaxRank is the number of adapter columns, an adapter of rank r takes r of them. Slots defaults to
+	// 8; -1 is an engine for the bare base, which is faster. MaxRank defaults to 8.
+	Slots, MaxRank int
+	// UsedVocab is the number of ids that the tokenizer knows; ids from there on have logits but no text and are
+	// never generated. Defaults to the size of the base's vocabulary.
+	UsedVocab int
+	// MaxWaiting is how many requests may wait for a row; one more is refused with a [BusyError]. Defaults to 1024.
+	MaxWaiting int
+	// MaxWait is how long a request may wait for a row before it ends with a [LateError]. Defaults to no limit.
+	MaxWait time.Duration
+}
+
+// withDefaults fills in and checks the options for a base.
+func (o Options) withDefaults(cfg *model.Config) (Options, error) {
+	set := func(value *int, fallback int) {
+		if *value == 0 {
+			*value = fallback
+		}
+	}
+	set(&o.MaxContext, min(2048, cfg.MaxPositions))
+	set(&o.MaxRows, 8)
+	set(&o.Slots, 8)
+	set(&o.MaxRank, 8)
+	set(&o.UsedVocab, cfg.Vocab)
+	set(&o.MaxWaiting, 1024)
+	var errs []error
+	if o.MaxContext < 2 || o.MaxContext > cfg.MaxContext() {
+		errs = append(errs, fmt.Errorf("max context is %d: give 2 to %d, what the base was made for", o.MaxContext, cfg.MaxContext()))
+	}
+	if o.MaxRows < 1 || o.MaxRows > 256 {
+		errs = append(errs, fmt.Errorf("max rows is %d: give 1 to 256", o.MaxRows))
+	}
+	if o.Slots < -1 || o.MaxRank < 1 || o.Slots*o.MaxRank > 4096 {
+		errs = append(errs, fmt.Errorf("slots %d of rank %d: give slots from 1 (or -1 for none) and a rank from 1, together "+
+			"at most 4096 columns", o.Slots, o.MaxRank))
+	}
+	if o.UsedVocab < 1 || o.UsedVocab > cfg.Vocab {
+		errs = append(errs, fmt.Errorf("used vocabulary is %d: give 1 to %d", o.UsedVocab, cfg.Vocab))
+	}
+	if o.MaxWaiting < 1 || o.MaxWait < 0 {
+		errs = append(errs, fmt.Errorf("max waiting is %d and max wait %s: give a queue of 1 request or more, and 0 (no limit) "+
+			"or a positive duration", o.MaxWaiting, o.MaxWait))
+	}
+	return o, errors.Join(errs...)
+}
