@@ -27,8 +27,8 @@ func (a *app) adaptersCommand() *cobra.Command {
 	}, "bus", func(ctx context.Context, args []string) error {
 		return a.withBus(ctx, func(ctx context.Context, b *bus.Bus) error { return a.showAdapter(ctx, b, args[0]) })
 	})
-	return group("adapters", "List, show, push and pull published adapters", "  descant adapters list\n  descant adapters show my-adapter@prod", list, show,
-		a.adaptersPushCommand(), a.adaptersPullCommand())
+	return group("adapters", "List, show, push, pull, promote and roll back published adapters", "  descant adapters list\n  descant adapters show my-adapter@prod", list, show,
+		a.adaptersPushCommand(), a.adaptersPullCommand(), a.adaptersPromoteCommand(), a.adaptersRollbackCommand())
 }
 
 func (a *app) listAdapters(ctx context.Context, b *bus.Bus) error {
@@ -47,12 +47,8 @@ func (a *app) listAdapters(ctx context.Context, b *bus.Bus) error {
 				continue
 			}
 			last := e.GetVersions()[len(e.GetVersions())-1]
-			var aliases []string
-			for _, alias := range slices.Sorted(maps.Keys(e.GetAliases())) {
-				aliases = append(aliases, fmt.Sprintf("%s=%d", alias, e.GetAliases()[alias]))
-			}
 			rows = append(rows, []string{e.GetName(), fmt.Sprint(last.GetVersion()), last.GetBase(), bytesText(last.GetSize()),
-				strings.Join(aliases, " "), ago(last.GetPublishedAt().AsTime())})
+				strings.Join(aliasTexts(e), " "), ago(last.GetPublishedAt().AsTime())})
 		}
 		a.table([]string{"NAME", "VERSION", "BASE", "SIZE", "ALIASES", "AGE"}, rows)
 	})

@@ -12,7 +12,8 @@
 //	finetune.state.<job>             P  pb.Job, the last message is the record
 //	finetune.work.<stage>.<job>      P  pb.Work for tokenize or train
 //	finetune.dead.<stage>.<job>      J  pb.DeadLetter
-//	adapters.{list,get,alias}        J  micro service
+//	adapters.{list,get,alias,promote,rollback}
+//	                                 J  micro service
 //	models.{list,get}                J  micro service
 //	inference.chat                   J  pb.ChatRequest → pb.ChatChunk …, ended
 //	                                    by an empty message

@@ -101,6 +101,7 @@ func (c *Completion) common(o *Object) {
 	if o.Take("safety_identifier", &identifier, "a string") && c.User == "" {
 		c.User = identifier
 	}
+	c.Request.User = c.User
 	o.Only("prompt_cache_key", "the cache needs no key")
 	o.Only("prompt_cache_retention", "the cache has no such setting")
 }

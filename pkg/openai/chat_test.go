@@ -28,7 +28,7 @@ func TestReadChat(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := c.Request
-	if !c.Stream || !c.IncludeUsage || c.User != "u" || r.GetModel() != "m" || r.GetMaxTokens() != 7 || r.Temperature == nil || r.GetTopP() != 0.5 ||
+	if !c.Stream || !c.IncludeUsage || c.User != "u" || r.GetUser() != "u" || r.GetModel() != "m" || r.GetMaxTokens() != 7 || r.Temperature == nil || r.GetTopP() != 0.5 ||
 		r.TopK == nil || r.GetTopK() != 0 || r.GetMinP() != 0.1 || r.GetRepetitionPenalty() != 1.1 || r.GetSeed() != 3 || len(r.GetStop()) != 1 || len(r.GetTools()) != 1 {
 		t.Errorf("read %+v", c)
 	}

@@ -490,6 +490,129 @@ func (x *SetAliasRequest) GetVersion() uint32 {
 	return 0
 }
 
+// PromoteRequest asks adapters.promote to let an alias stand for a version, or
+// to send a part of its users there; the reply is an AdapterEntry.
+type PromoteRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The version: name@3, name@sha256:<hex> or name@alias.
+	Ref string `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	// Alias to move; empty means prod.
+	Alias string `protobuf:"bytes,2,opt,name=alias,proto3" json:"alias,omitempty"`
+	// Percent of the users that get the version, to two decimals, more than 0
+	// and at most 100; unset means all.
+	Weight        *float64 `protobuf:"fixed64,3,opt,name=weight,proto3,oneof" json:"weight,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PromoteRequest) Reset() {
+	*x = PromoteRequest{}
+	mi := &file_descant_v1_api_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PromoteRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PromoteRequest) ProtoMessage() {}
+
+func (x *PromoteRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_descant_v1_api_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PromoteRequest.ProtoReflect.Descriptor instead.
+func (*PromoteRequest) Descriptor() ([]byte, []int) {
+	return file_descant_v1_api_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *PromoteRequest) GetRef() string {
+	if x != nil {
+		return x.Ref
+	}
+	return ""
+}
+
+func (x *PromoteRequest) GetAlias() string {
+	if x != nil {
+		return x.Alias
+	}
+	return ""
+}
+
+func (x *PromoteRequest) GetWeight() float64 {
+	if x != nil && x.Weight != nil {
+		return *x.Weight
+	}
+	return 0
+}
+
+// RollbackRequest asks adapters.rollback to end a split of an alias or, if
+// there is none, to let it stand for what it stood for before; the reply is an
+// AdapterEntry.
+type RollbackRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the adapter.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Alias to move back; empty means prod.
+	Alias         string `protobuf:"bytes,2,opt,name=alias,proto3" json:"alias,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollbackRequest) Reset() {
+	*x = RollbackRequest{}
+	mi := &file_descant_v1_api_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollbackRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollbackRequest) ProtoMessage() {}
+
+func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_descant_v1_api_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
+func (*RollbackRequest) Descriptor() ([]byte, []int) {
+	return file_descant_v1_api_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RollbackRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RollbackRequest) GetAlias() string {
+	if x != nil {
+		return x.Alias
+	}
+	return ""
+}
+
 // ErrorResponse is the reply of a micro service that could not do as asked.
 type ErrorResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -501,7 +624,7 @@ type ErrorResponse struct {
 
 func (x *ErrorResponse) Reset() {
 	*x = ErrorResponse{}
-	mi := &file_descant_v1_api_proto_msgTypes[9]
+	mi := &file_descant_v1_api_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -513,7 +636,7 @@ func (x *ErrorResponse) String() string {
 func (*ErrorResponse) ProtoMessage() {}
 
 func (x *ErrorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_descant_v1_api_proto_msgTypes[9]
+	mi := &file_descant_v1_api_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -526,7 +649,7 @@ func (x *ErrorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorResponse.ProtoReflect.Descriptor instead.
 func (*ErrorResponse) Descriptor() ([]byte, []int) {
-	return file_descant_v1_api_proto_rawDescGZIP(), []int{9}
+	return file_descant_v1_api_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ErrorResponse) GetError() *Error {
@@ -565,7 +688,15 @@ const file_descant_v1_api_proto_rawDesc = "" +
 	"\x0fSetAliasRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05alias\x18\x02 \x01(\tR\x05alias\x12\x18\n" +
-	"\aversion\x18\x03 \x01(\rR\aversion\"8\n" +
+	"\aversion\x18\x03 \x01(\rR\aversion\"`\n" +
+	"\x0ePromoteRequest\x12\x10\n" +
+	"\x03ref\x18\x01 \x01(\tR\x03ref\x12\x14\n" +
+	"\x05alias\x18\x02 \x01(\tR\x05alias\x12\x1b\n" +
+	"\x06weight\x18\x03 \x01(\x01H\x00R\x06weight\x88\x01\x01B\t\n" +
+	"\a_weight\";\n" +
+	"\x0fRollbackRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05alias\x18\x02 \x01(\tR\x05alias\"8\n" +
 	"\rErrorResponse\x12'\n" +
 	"\x05error\x18\x01 \x01(\v2\x11.descant.v1.ErrorR\x05errorB\x13Z\x11descant/pkg/pb;pbb\x06proto3"
 
@@ -581,7 +712,7 @@ func file_descant_v1_api_proto_rawDescGZIP() []byte {
 	return file_descant_v1_api_proto_rawDescData
 }
 
-var file_descant_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_descant_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_descant_v1_api_proto_goTypes = []any{
 	(*GetJobRequest)(nil),        // 0: descant.v1.GetJobRequest
 	(*ListJobsRequest)(nil),      // 1: descant.v1.ListJobsRequest
@@ -592,21 +723,23 @@ var file_descant_v1_api_proto_goTypes = []any{
 	(*GetAdapterRequest)(nil),    // 6: descant.v1.GetAdapterRequest
 	(*GetAdapterResponse)(nil),   // 7: descant.v1.GetAdapterResponse
 	(*SetAliasRequest)(nil),      // 8: descant.v1.SetAliasRequest
-	(*ErrorResponse)(nil),        // 9: descant.v1.ErrorResponse
-	(*JobView)(nil),              // 10: descant.v1.JobView
-	(*AdapterEntry)(nil),         // 11: descant.v1.AdapterEntry
-	(*AdapterVersion)(nil),       // 12: descant.v1.AdapterVersion
-	(*AdapterManifest)(nil),      // 13: descant.v1.AdapterManifest
-	(*WorkerAdapter)(nil),        // 14: descant.v1.WorkerAdapter
-	(*Error)(nil),                // 15: descant.v1.Error
+	(*PromoteRequest)(nil),       // 9: descant.v1.PromoteRequest
+	(*RollbackRequest)(nil),      // 10: descant.v1.RollbackRequest
+	(*ErrorResponse)(nil),        // 11: descant.v1.ErrorResponse
+	(*JobView)(nil),              // 12: descant.v1.JobView
+	(*AdapterEntry)(nil),         // 13: descant.v1.AdapterEntry
+	(*AdapterVersion)(nil),       // 14: descant.v1.AdapterVersion
+	(*AdapterManifest)(nil),      // 15: descant.v1.AdapterManifest
+	(*WorkerAdapter)(nil),        // 16: descant.v1.WorkerAdapter
+	(*Error)(nil),                // 17: descant.v1.Error
 }
 var file_descant_v1_api_proto_depIdxs = []int32{
-	10, // 0: descant.v1.ListJobsResponse.jobs:type_name -> descant.v1.JobView
-	11, // 1: descant.v1.ListAdaptersResponse.adapters:type_name -> descant.v1.AdapterEntry
-	12, // 2: descant.v1.GetAdapterResponse.version:type_name -> descant.v1.AdapterVersion
-	13, // 3: descant.v1.GetAdapterResponse.manifest:type_name -> descant.v1.AdapterManifest
-	14, // 4: descant.v1.GetAdapterResponse.workers:type_name -> descant.v1.WorkerAdapter
-	15, // 5: descant.v1.ErrorResponse.error:type_name -> descant.v1.Error
+	12, // 0: descant.v1.ListJobsResponse.jobs:type_name -> descant.v1.JobView
+	13, // 1: descant.v1.ListAdaptersResponse.adapters:type_name -> descant.v1.AdapterEntry
+	14, // 2: descant.v1.GetAdapterResponse.version:type_name -> descant.v1.AdapterVersion
+	15, // 3: descant.v1.GetAdapterResponse.manifest:type_name -> descant.v1.AdapterManifest
+	16, // 4: descant.v1.GetAdapterResponse.workers:type_name -> descant.v1.WorkerAdapter
+	17, // 5: descant.v1.ErrorResponse.error:type_name -> descant.v1.Error
 	6,  // [6:6] is the sub-list for method output_type
 	6,  // [6:6] is the sub-list for method input_type
 	6,  // [6:6] is the sub-list for extension type_name
@@ -622,13 +755,14 @@ func file_descant_v1_api_proto_init() {
 	file_descant_v1_job_proto_init()
 	file_descant_v1_registry_proto_init()
 	file_descant_v1_serving_proto_init()
+	file_descant_v1_api_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_descant_v1_api_proto_rawDesc), len(file_descant_v1_api_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -81,7 +81,10 @@ type ChatRequest struct {
 	// What the answer must look like.
 	ResponseFormat *ResponseFormat `protobuf:"bytes,25,opt,name=response_format,json=responseFormat,proto3" json:"response_format,omitempty"`
 	// Regular expression (RE2 syntax) that the whole answer must match.
-	Regex         string `protobuf:"bytes,26,opt,name=regex,proto3" json:"regex,omitempty"`
+	Regex string `protobuf:"bytes,26,opt,name=regex,proto3" json:"regex,omitempty"`
+	// Who asks, or what: the same user gets the same version while an alias is
+	// split between two. Without one each request is drawn anew.
+	User          string `protobuf:"bytes,30,opt,name=user,proto3" json:"user,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -294,6 +297,13 @@ func (x *ChatRequest) GetResponseFormat() *ResponseFormat {
 func (x *ChatRequest) GetRegex() string {
 	if x != nil {
 		return x.Regex
+	}
+	return ""
+}
+
+func (x *ChatRequest) GetUser() string {
+	if x != nil {
+		return x.User
 	}
 	return ""
 }
@@ -947,7 +957,7 @@ var File_descant_v1_inference_proto protoreflect.FileDescriptor
 const file_descant_v1_inference_proto_rawDesc = "" +
 	"\n" +
 	"\x1adescant/v1/inference.proto\x12\n" +
-	"descant.v1\x1a\x14descant/v1/job.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa7\t\n" +
+	"descant.v1\x1a\x14descant/v1/job.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbb\t\n" +
 	"\vChatRequest\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x123\n" +
 	"\bmessages\x18\x02 \x03(\v2\x17.descant.v1.ChatMessageR\bmessages\x12\x16\n" +
@@ -980,7 +990,8 @@ const file_descant_v1_inference_proto_rawDesc = "" +
 	"\n" +
 	"ignore_eos\x18\x18 \x01(\bH\rR\tignoreEos\x88\x01\x01\x12C\n" +
 	"\x0fresponse_format\x18\x19 \x01(\v2\x1a.descant.v1.ResponseFormatR\x0eresponseFormat\x12\x14\n" +
-	"\x05regex\x18\x1a \x01(\tR\x05regex\x1a<\n" +
+	"\x05regex\x18\x1a \x01(\tR\x05regex\x12\x12\n" +
+	"\x04user\x18\x1e \x01(\tR\x04user\x1a<\n" +
 	"\x0eLogitBiasEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\x05R\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01B\x0e\n" +

@@ -333,7 +333,11 @@ type AdapterEntry struct {
 	// Versions, oldest first; the version of versions[i] is i+1.
 	Versions []*AdapterVersion `protobuf:"bytes,2,rep,name=versions,proto3" json:"versions,omitempty"`
 	// Aliases and the versions they stand for; latest is always there.
-	Aliases       map[string]uint32 `protobuf:"bytes,3,rep,name=aliases,proto3" json:"aliases,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Aliases map[string]uint32 `protobuf:"bytes,3,rep,name=aliases,proto3" json:"aliases,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Aliases of which a part of the requests goes to another version.
+	Canaries map[string]*Canary `protobuf:"bytes,4,rep,name=canaries,proto3" json:"canaries,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Versions for which an alias stood before.
+	History       map[string]*AliasHistory `protobuf:"bytes,5,rep,name=history,proto3" json:"history,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -389,6 +393,121 @@ func (x *AdapterEntry) GetAliases() map[string]uint32 {
 	return nil
 }
 
+func (x *AdapterEntry) GetCanaries() map[string]*Canary {
+	if x != nil {
+		return x.Canaries
+	}
+	return nil
+}
+
+func (x *AdapterEntry) GetHistory() map[string]*AliasHistory {
+	if x != nil {
+		return x.History
+	}
+	return nil
+}
+
+// Canary is the version that a part of an alias's requests gets.
+type Canary struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Version.
+	Version uint32 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	// Part of the users, in hundredths of a percent: 1 to 9999.
+	Share         uint32 `protobuf:"varint,2,opt,name=share,proto3" json:"share,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Canary) Reset() {
+	*x = Canary{}
+	mi := &file_descant_v1_registry_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Canary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Canary) ProtoMessage() {}
+
+func (x *Canary) ProtoReflect() protoreflect.Message {
+	mi := &file_descant_v1_registry_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Canary.ProtoReflect.Descriptor instead.
+func (*Canary) Descriptor() ([]byte, []int) {
+	return file_descant_v1_registry_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Canary) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Canary) GetShare() uint32 {
+	if x != nil {
+		return x.Share
+	}
+	return 0
+}
+
+// AliasHistory is what an alias stood for before.
+type AliasHistory struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Versions, oldest first, at most 32.
+	Versions      []uint32 `protobuf:"varint,1,rep,packed,name=versions,proto3" json:"versions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AliasHistory) Reset() {
+	*x = AliasHistory{}
+	mi := &file_descant_v1_registry_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AliasHistory) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AliasHistory) ProtoMessage() {}
+
+func (x *AliasHistory) ProtoReflect() protoreflect.Message {
+	mi := &file_descant_v1_registry_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AliasHistory.ProtoReflect.Descriptor instead.
+func (*AliasHistory) Descriptor() ([]byte, []int) {
+	return file_descant_v1_registry_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *AliasHistory) GetVersions() []uint32 {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
 // AdapterVersion is one published version of a name; it never changes.
 type AdapterVersion struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -414,7 +533,7 @@ type AdapterVersion struct {
 
 func (x *AdapterVersion) Reset() {
 	*x = AdapterVersion{}
-	mi := &file_descant_v1_registry_proto_msgTypes[3]
+	mi := &file_descant_v1_registry_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -426,7 +545,7 @@ func (x *AdapterVersion) String() string {
 func (*AdapterVersion) ProtoMessage() {}
 
 func (x *AdapterVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_descant_v1_registry_proto_msgTypes[3]
+	mi := &file_descant_v1_registry_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -439,7 +558,7 @@ func (x *AdapterVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdapterVersion.ProtoReflect.Descriptor instead.
 func (*AdapterVersion) Descriptor() ([]byte, []int) {
-	return file_descant_v1_registry_proto_rawDescGZIP(), []int{3}
+	return file_descant_v1_registry_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *AdapterVersion) GetVersion() uint32 {
@@ -537,14 +656,27 @@ const file_descant_v1_registry_proto_rawDesc = "" +
 	"\x04File\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x12\n" +
-	"\x04size\x18\x03 \x01(\x03R\x04size\"\xd7\x01\n" +
+	"\x04size\x18\x03 \x01(\x03R\x04size\"\x83\x04\n" +
 	"\fAdapterEntry\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x126\n" +
 	"\bversions\x18\x02 \x03(\v2\x1a.descant.v1.AdapterVersionR\bversions\x12?\n" +
-	"\aaliases\x18\x03 \x03(\v2%.descant.v1.AdapterEntry.AliasesEntryR\aaliases\x1a:\n" +
+	"\aaliases\x18\x03 \x03(\v2%.descant.v1.AdapterEntry.AliasesEntryR\aaliases\x12B\n" +
+	"\bcanaries\x18\x04 \x03(\v2&.descant.v1.AdapterEntry.CanariesEntryR\bcanaries\x12?\n" +
+	"\ahistory\x18\x05 \x03(\v2%.descant.v1.AdapterEntry.HistoryEntryR\ahistory\x1a:\n" +
 	"\fAliasesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xff\x01\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1aO\n" +
+	"\rCanariesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12(\n" +
+	"\x05value\x18\x02 \x01(\v2\x12.descant.v1.CanaryR\x05value:\x028\x01\x1aT\n" +
+	"\fHistoryEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12.\n" +
+	"\x05value\x18\x02 \x01(\v2\x18.descant.v1.AliasHistoryR\x05value:\x028\x01\"8\n" +
+	"\x06Canary\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\rR\aversion\x12\x14\n" +
+	"\x05share\x18\x02 \x01(\rR\x05share\"*\n" +
+	"\fAliasHistory\x12\x1a\n" +
+	"\bversions\x18\x01 \x03(\rR\bversions\"\xff\x01\n" +
 	"\x0eAdapterVersion\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12!\n" +
@@ -568,32 +700,40 @@ func file_descant_v1_registry_proto_rawDescGZIP() []byte {
 	return file_descant_v1_registry_proto_rawDescData
 }
 
-var file_descant_v1_registry_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_descant_v1_registry_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_descant_v1_registry_proto_goTypes = []any{
 	(*AdapterManifest)(nil),       // 0: descant.v1.AdapterManifest
 	(*File)(nil),                  // 1: descant.v1.File
 	(*AdapterEntry)(nil),          // 2: descant.v1.AdapterEntry
-	(*AdapterVersion)(nil),        // 3: descant.v1.AdapterVersion
-	nil,                           // 4: descant.v1.AdapterManifest.MetricsEntry
-	nil,                           // 5: descant.v1.AdapterEntry.AliasesEntry
-	(*structpb.Struct)(nil),       // 6: google.protobuf.Struct
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
-	(*Step)(nil),                  // 8: descant.v1.Step
+	(*Canary)(nil),                // 3: descant.v1.Canary
+	(*AliasHistory)(nil),          // 4: descant.v1.AliasHistory
+	(*AdapterVersion)(nil),        // 5: descant.v1.AdapterVersion
+	nil,                           // 6: descant.v1.AdapterManifest.MetricsEntry
+	nil,                           // 7: descant.v1.AdapterEntry.AliasesEntry
+	nil,                           // 8: descant.v1.AdapterEntry.CanariesEntry
+	nil,                           // 9: descant.v1.AdapterEntry.HistoryEntry
+	(*structpb.Struct)(nil),       // 10: google.protobuf.Struct
+	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
+	(*Step)(nil),                  // 12: descant.v1.Step
 }
 var file_descant_v1_registry_proto_depIdxs = []int32{
-	1, // 0: descant.v1.AdapterManifest.files:type_name -> descant.v1.File
-	6, // 1: descant.v1.AdapterManifest.spec:type_name -> google.protobuf.Struct
-	4, // 2: descant.v1.AdapterManifest.metrics:type_name -> descant.v1.AdapterManifest.MetricsEntry
-	7, // 3: descant.v1.AdapterManifest.created_at:type_name -> google.protobuf.Timestamp
-	8, // 4: descant.v1.AdapterManifest.progress:type_name -> descant.v1.Step
-	3, // 5: descant.v1.AdapterEntry.versions:type_name -> descant.v1.AdapterVersion
-	5, // 6: descant.v1.AdapterEntry.aliases:type_name -> descant.v1.AdapterEntry.AliasesEntry
-	7, // 7: descant.v1.AdapterVersion.published_at:type_name -> google.protobuf.Timestamp
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	1,  // 0: descant.v1.AdapterManifest.files:type_name -> descant.v1.File
+	10, // 1: descant.v1.AdapterManifest.spec:type_name -> google.protobuf.Struct
+	6,  // 2: descant.v1.AdapterManifest.metrics:type_name -> descant.v1.AdapterManifest.MetricsEntry
+	11, // 3: descant.v1.AdapterManifest.created_at:type_name -> google.protobuf.Timestamp
+	12, // 4: descant.v1.AdapterManifest.progress:type_name -> descant.v1.Step
+	5,  // 5: descant.v1.AdapterEntry.versions:type_name -> descant.v1.AdapterVersion
+	7,  // 6: descant.v1.AdapterEntry.aliases:type_name -> descant.v1.AdapterEntry.AliasesEntry
+	8,  // 7: descant.v1.AdapterEntry.canaries:type_name -> descant.v1.AdapterEntry.CanariesEntry
+	9,  // 8: descant.v1.AdapterEntry.history:type_name -> descant.v1.AdapterEntry.HistoryEntry
+	11, // 9: descant.v1.AdapterVersion.published_at:type_name -> google.protobuf.Timestamp
+	3,  // 10: descant.v1.AdapterEntry.CanariesEntry.value:type_name -> descant.v1.Canary
+	4,  // 11: descant.v1.AdapterEntry.HistoryEntry.value:type_name -> descant.v1.AliasHistory
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_descant_v1_registry_proto_init() }
@@ -608,7 +748,7 @@ func file_descant_v1_registry_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_descant_v1_registry_proto_rawDesc), len(file_descant_v1_registry_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

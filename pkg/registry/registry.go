@@ -105,25 +105,6 @@ func (r *Registry) List(ctx context.Context) ([]*pb.AdapterEntry, error) {
 	return all, nil
 }
 
-// SetAlias points an alias at a version and returns the new entry. latest belongs to Publish and is
-// refused.
-func (r *Registry) SetAlias(ctx context.Context, name, alias string, version uint32) (*pb.AdapterEntry, error) {
-	if p := job.NameProblem("alias", alias); p != nil {
-		return nil, userProblem(job.CodeBadRequest, fmt.Sprintf("alias of adapter %s cannot be set", name), *p)
-	}
-	if alias == Latest || isNumber(alias) {
-		return nil, job.UserError(job.CodeBadRequest, fmt.Sprintf("alias %q of adapter %s cannot be set", alias, name), "latest always is the newest version and numbers are versions: choose another word, such as prod")
-	}
-	ref := Reference{Name: name, Version: version}
-	return r.change(ctx, name, func(entry *pb.AdapterEntry) error {
-		if _, err := ref.find(entry); err != nil {
-			return err
-		}
-		entry.Aliases[alias] = version
-		return nil
-	})
-}
-
 // change applies edit to the entry of a name by compare-and-set, again after every lost race. An
 // edit that leaves the entry as it was writes nothing.
 func (r *Registry) change(ctx context.Context, name string, edit func(*pb.AdapterEntry) error) (*pb.AdapterEntry, error) {

@@ -101,7 +101,8 @@ func modelOf(id string, entry *pb.AdapterEntry, version *pb.AdapterVersion) *pb.
 		})
 	}
 	for _, alias := range slices.Sorted(maps.Keys(entry.GetAliases())) {
-		m.Aliases = append(m.Aliases, &pb.ModelAlias{Alias: alias, Version: entry.GetAliases()[alias]})
+		split := entry.GetCanaries()[alias]
+		m.Aliases = append(m.Aliases, &pb.ModelAlias{Alias: alias, Version: entry.GetAliases()[alias], Canary: split.GetVersion(), CanaryShare: split.GetShare()})
 	}
 	return m
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -104,5 +105,33 @@ func TestModels(t *testing.T) {
 	workers, err := g.workersOf(ctx, second.Version.GetDigest())
 	if err != nil || len(workers) != 1 || workers[0].GetWorker() != "w-1" || workers[0].GetState().GetReason() != "numbers" {
 		t.Errorf("workers = %v, %v", workers, err)
+	}
+}
+
+func TestPromote(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t)
+	ctx := t.Context()
+	for _, weights := range []string{"one", "two"} {
+		publish(t, g, "a", "m", weights)
+	}
+	if entry, err := g.promote(ctx, &pb.PromoteRequest{Ref: "a@1"}); err != nil || entry.GetAliases()["prod"] != 1 {
+		t.Fatalf("promoted: %v, %v", entry, err)
+	}
+	weight := func(percent float64) *pb.PromoteRequest { return &pb.PromoteRequest{Ref: "a@2", Weight: &percent} }
+	for _, percent := range []float64{0, -1, 0.001, 100.01, 1e300, math.NaN(), math.Inf(1)} {
+		if _, err := g.promote(ctx, weight(percent)); err == nil || !strings.Contains(err.Error(), "more than 0% and at most 100%") {
+			t.Errorf("a weight of %g%%: %v", percent, err)
+		}
+	}
+	if entry, err := g.promote(ctx, weight(12.5)); err != nil || entry.GetCanaries()["prod"].GetShare() != 1250 {
+		t.Errorf("a weight of 12.5%%: %v, %v", entry, err)
+	}
+	m, err := g.model(ctx, "a@prod")
+	if a := m.GetAliases(); err != nil || len(a) != 2 || a[1].GetVersion() != 1 || a[1].GetCanary() != 2 || a[1].GetCanaryShare() != 1250 {
+		t.Errorf("aliases = %v, %v", a, err)
+	}
+	if entry, err := g.promote(ctx, weight(100)); err != nil || entry.GetAliases()["prod"] != 2 || entry.GetCanaries()["prod"] != nil {
+		t.Errorf("a weight of 100%%: %v, %v", entry, err)
 	}
 }

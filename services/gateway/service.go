@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
 	"descant/pkg/bus"
 	"descant/pkg/job"
 	"descant/pkg/pb"
+	"descant/pkg/registry"
 )
 
 const defaultListLimit = 100
@@ -50,7 +52,7 @@ func (g *Gateway) controlMethod(action string) bus.Method {
 // adapters is the micro service for published adapters, in JSON.
 func (g *Gateway) adapters() bus.Service {
 	return bus.Service{
-		Name: "adapters", Version: g.deps.Version, Description: "published adapters: list, get, move an alias",
+		Name: "adapters", Version: g.deps.Version, Description: "published adapters: list, get, promote, rollback, move an alias",
 		Methods: []bus.Method{
 			bus.NewMethod("adapters.list", func(ctx context.Context, _ *pb.ListAdaptersRequest) (*pb.ListAdaptersResponse, error) {
 				all, err := g.deps.Registry.List(ctx)
@@ -72,8 +74,28 @@ func (g *Gateway) adapters() bus.Service {
 				entry, err := g.deps.Registry.SetAlias(ctx, req.GetName(), req.GetAlias(), req.GetVersion())
 				return entry, refused(err)
 			}),
+			bus.NewMethod("adapters.promote", g.promote),
+			bus.NewMethod("adapters.rollback", func(ctx context.Context, req *pb.RollbackRequest) (*pb.AdapterEntry, error) {
+				entry, err := g.deps.Registry.Rollback(ctx, req.GetName(), cmp.Or(req.GetAlias(), registry.Prod))
+				return entry, refused(err)
+			}),
 		},
 	}
+}
+
+// promote moves an alias, or splits it.
+func (g *Gateway) promote(ctx context.Context, req *pb.PromoteRequest) (*pb.AdapterEntry, error) {
+	share := uint32(registry.Whole)
+	if req.Weight != nil {
+		hundredths := req.GetWeight() * 100
+		// What rounds to none or to more than all is refused by the registry, which knows the alias.
+		share = uint32(math.Round(min(max(hundredths, 0), registry.Whole+1)))
+		if math.IsNaN(hundredths) {
+			share = 0
+		}
+	}
+	entry, err := g.deps.Registry.Promote(ctx, req.GetRef(), cmp.Or(req.GetAlias(), registry.Prod), share)
+	return entry, refused(err)
 }
 
 func (g *Gateway) list(ctx context.Context, req *pb.ListJobsRequest) (*pb.ListJobsResponse, error) {

@@ -1,6 +1,7 @@
 package inference
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"descant/pkg/generate"
 	"descant/pkg/job"
 	"descant/pkg/pb"
+	"descant/pkg/registry"
 )
 
 // chat answers one request.
@@ -54,9 +56,14 @@ func (s *Service) answer(ctx context.Context, req *pb.ChatRequest, send func(*pb
 	if err != nil {
 		return err
 	}
+	// Once, so that one answer never has two versions, whatever happens to aliases while it is made.
+	wanted, err := s.resolve(ctx, req)
+	if err != nil {
+		return err
+	}
 	// An adapter may be unloaded for another one between finding and using it.
 	for attempt := 1; ; attempt++ {
-		target, err := s.target(ctx, req)
+		target, err := s.target(ctx, wanted)
 		if err != nil {
 			return err
 		}
@@ -70,6 +77,26 @@ func (s *Service) answer(ctx context.Context, req *pb.ChatRequest, send func(*pb
 	}
 }
 
+// wanted is what a request's model stands for: a version of an adapter, or a base.
+type wanted struct {
+	adapter registry.Resolved // its Version is nil for a base
+	base    string
+}
+
+// resolve finds what a request's model names: an adapter that is published, a base that is configured
+// or that some adapter was trained on, or nothing, which is the configured base.
+func (s *Service) resolve(ctx context.Context, req *pb.ChatRequest) (wanted, error) {
+	ref := cmp.Or(req.GetModel(), req.GetBase(), s.cfg.Model)
+	if ref == "" {
+		return wanted{}, job.UserError(job.CodeBadRequest, "model is empty and this worker has no base of its own", `name an adapter or a base: {"model":"my-adapter","prompt":"…"}`)
+	}
+	if ref != s.cfg.Model && job.ValidName(strings.SplitN(ref, "@", 2)[0]) {
+		found, err := s.deps.Registry.ResolveFor(ctx, ref, req.GetUser())
+		return wanted{adapter: found}, err
+	}
+	return wanted{base: ref}, s.allowedBase(ctx, ref)
+}
+
 // target is the model that answers a request.
 type target struct {
 	model   *served
@@ -78,35 +105,17 @@ type target struct {
 	release func()
 }
 
-// target finds what a request's model names: an adapter that is published, a base that is configured
-// or that some adapter was trained on, or nothing, which is the configured base.
-func (s *Service) target(ctx context.Context, req *pb.ChatRequest) (target, error) {
-	ref := req.GetModel()
-	if ref == "" {
-		ref = req.GetBase()
-	}
-	if ref == "" {
-		ref = s.cfg.Model
-	}
-	if ref == "" {
-		return target{}, job.UserError(job.CodeBadRequest, "model is empty and this worker has no base of its own", `name an adapter or a base: {"model":"my-adapter","prompt":"…"}`)
-	}
-	if ref != s.cfg.Model && job.ValidName(strings.SplitN(ref, "@", 2)[0]) {
-		found, err := s.deps.Registry.Resolve(ctx, ref)
-		if err != nil {
-			return target{}, err
-		}
-		model, key, release, err := s.adapter(ctx, found, true)
+// target brings what a request wants into memory.
+func (s *Service) target(ctx context.Context, w wanted) (target, error) {
+	if w.adapter.Version != nil {
+		model, key, release, err := s.adapter(ctx, w.adapter, true)
 		if err != nil {
 			return target{}, err
 		}
 		s.wake()
-		return target{model: model, key: key, name: found.Pinned(), release: release}, nil
+		return target{model: model, key: key, name: w.adapter.Pinned(), release: release}, nil
 	}
-	if err := s.allowedBase(ctx, ref); err != nil {
-		return target{}, err
-	}
-	base, err := s.deps.Bases.Base(ctx, ref)
+	base, err := s.deps.Bases.Base(ctx, w.base)
 	if err != nil {
 		return target{}, err
 	}
