@@ -14,6 +14,7 @@ import (
 // their letters and digits, whatever their case, width, white space and punctuation.
 type LeakCheck struct {
 	seed      maphash.Seed
+	most      int            // evaluation rows that are kept, 0 for all
 	rows      map[uint64]int // digest → place in the evaluation dataset
 	questions map[uint64]int
 	leaked    map[int]bool
@@ -31,6 +32,8 @@ type Leak struct {
 	SameQuestion int `json:"same_question"`
 	// Leaked is the number of evaluation rows that are concerned.
 	Leaked int `json:"leaked"`
+	// NotCompared evaluation rows came behind the most that are compared.
+	NotCompared int `json:"not_compared,omitempty"`
 	// Pairs are the first 100 training rows.
 	Pairs []LeakPair `json:"pairs,omitempty"`
 }
@@ -41,12 +44,14 @@ type LeakPair struct {
 	Eval  int `json:"eval"`
 	// Answer says that the answer is the same, too.
 	Answer bool `json:"answer"`
+	// File is the training dataset, where there are several.
+	File string `json:"file,omitempty"`
 }
 
 // NewLeakCheck reads an evaluation dataset to its end; its memory grows with the number of its rows. The error is a
 // *ValidationError when the dataset is bad.
 func NewLeakCheck(eval *Reader) (*LeakCheck, error) {
-	l := &LeakCheck{seed: maphash.MakeSeed(), rows: map[uint64]int{}, questions: map[uint64]int{}, leaked: map[int]bool{}}
+	l := StartLeakCheck(eval.report.File, 0)
 	for {
 		row, err := eval.Next()
 		if errors.Is(err, io.EOF) {
@@ -55,22 +60,40 @@ func NewLeakCheck(eval *Reader) (*LeakCheck, error) {
 		if err != nil {
 			return nil, err
 		}
-		whole, question := l.digests(row)
-		for _, at := range []struct {
-			of  map[uint64]int
-			sum uint64
-		}{{l.rows, whole}, {l.questions, question}} {
-			if _, ok := at.of[at.sum]; !ok {
-				at.of[at.sum] = row.place()
-			}
-		}
+		l.Add(row)
 	}
-	l.result.File, l.result.Rows = eval.report.File, eval.report.Rows
 	return l, nil
 }
 
+// StartLeakCheck begins a check to which the evaluation rows of a file are added one by one; the first `most` of them are
+// compared, or all if it is 0.
+func StartLeakCheck(file string, most int) *LeakCheck {
+	return &LeakCheck{seed: maphash.MakeSeed(), most: most, rows: map[uint64]int{}, questions: map[uint64]int{}, leaked: map[int]bool{}, result: Leak{File: file}}
+}
+
+// Add takes an evaluation row; all of them come before the first training row.
+func (l *LeakCheck) Add(row Row) {
+	l.result.Rows++
+	if l.most > 0 && l.result.Rows > l.most {
+		l.result.NotCompared++
+		return
+	}
+	whole, question := l.digests(row)
+	for _, at := range []struct {
+		of  map[uint64]int
+		sum uint64
+	}{{l.rows, whole}, {l.questions, question}} {
+		if _, ok := at.of[at.sum]; !ok {
+			at.of[at.sum] = row.place()
+		}
+	}
+}
+
 // See compares a training row.
-func (l *LeakCheck) See(row Row) {
+func (l *LeakCheck) See(row Row) { l.SeeIn("", row) }
+
+// SeeIn compares a training row of one file among several.
+func (l *LeakCheck) SeeIn(file string, row Row) {
 	whole, question := l.digests(row)
 	eval, same := l.rows[whole]
 	if !same {
@@ -84,7 +107,7 @@ func (l *LeakCheck) See(row Row) {
 	}
 	l.leaked[eval] = true
 	if len(l.result.Pairs) < maxListed {
-		l.result.Pairs = append(l.result.Pairs, LeakPair{Train: row.place(), Eval: eval, Answer: same})
+		l.result.Pairs = append(l.result.Pairs, LeakPair{Train: row.place(), Eval: eval, Answer: same, File: file})
 	}
 }
 

@@ -72,7 +72,7 @@ func TestLeak(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []LeakPair{{1, 1, true}, {2, 2, false}, {5, 3, false}, {6, 1, true}}
+	want := []LeakPair{{1, 1, true, ""}, {2, 2, false, ""}, {5, 3, false, ""}, {6, 1, true, ""}}
 	if l := s.Leak; !slices.Equal(l.Pairs, want) || l.SameRow != 2 || l.SameQuestion != 2 || l.Leaked != 3 || l.Rows != 4 || l.File != "eval.jsonl" {
 		t.Errorf("leak %+v, want the pairs %v", l, want)
 	}

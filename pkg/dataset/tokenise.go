@@ -321,6 +321,9 @@ func (o TokeniseOptions) times(row int) int {
 	return times
 }
 
+// Chosen says whether a row is written at all: a weight below 1 leaves rows out.
+func (o TokeniseOptions) Chosen(row int) bool { return o.withDefaults().times(row) > 0 }
+
 // weightStream keeps the choice of rows by weight apart from the other uses of the seed.
 const weightStream = 0x776569676874 // "weight"
 

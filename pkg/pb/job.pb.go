@@ -262,7 +262,9 @@ type Artifacts struct {
 	// Digest of the list of its shards.
 	EvalTokenizedDigest string `protobuf:"bytes,12,opt,name=eval_tokenized_digest,json=evalTokenizedDigest,proto3" json:"eval_tokenized_digest,omitempty"`
 	// Rows in its shards.
-	EvalRows      uint32 `protobuf:"varint,13,opt,name=eval_rows,json=evalRows,proto3" json:"eval_rows,omitempty"`
+	EvalRows uint32 `protobuf:"varint,13,opt,name=eval_rows,json=evalRows,proto3" json:"eval_rows,omitempty"`
+	// What of it is in the training rows; unset without one.
+	Leak          *Leak `protobuf:"bytes,14,opt,name=leak,proto3" json:"leak,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -388,6 +390,93 @@ func (x *Artifacts) GetEvalRows() uint32 {
 	return 0
 }
 
+func (x *Artifacts) GetLeak() *Leak {
+	if x != nil {
+		return x.Leak
+	}
+	return nil
+}
+
+// Leak says how much of an evaluation dataset is in the training rows: a loss on such rows measures memory.
+type Leak struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Rows for evaluation, and how many of them are in the training rows, by their whole text or their question.
+	EvalRows uint32 `protobuf:"varint,1,opt,name=eval_rows,json=evalRows,proto3" json:"eval_rows,omitempty"`
+	Leaked   uint32 `protobuf:"varint,2,opt,name=leaked,proto3" json:"leaked,omitempty"`
+	// Training rows that repeat a row for evaluation, and those that share only its question.
+	SameRow      uint32 `protobuf:"varint,3,opt,name=same_row,json=sameRow,proto3" json:"same_row,omitempty"`
+	SameQuestion uint32 `protobuf:"varint,4,opt,name=same_question,json=sameQuestion,proto3" json:"same_question,omitempty"`
+	// Rows for evaluation beyond the most that are compared.
+	NotCompared   uint32 `protobuf:"varint,5,opt,name=not_compared,json=notCompared,proto3" json:"not_compared,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Leak) Reset() {
+	*x = Leak{}
+	mi := &file_descant_v1_job_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Leak) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Leak) ProtoMessage() {}
+
+func (x *Leak) ProtoReflect() protoreflect.Message {
+	mi := &file_descant_v1_job_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Leak.ProtoReflect.Descriptor instead.
+func (*Leak) Descriptor() ([]byte, []int) {
+	return file_descant_v1_job_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Leak) GetEvalRows() uint32 {
+	if x != nil {
+		return x.EvalRows
+	}
+	return 0
+}
+
+func (x *Leak) GetLeaked() uint32 {
+	if x != nil {
+		return x.Leaked
+	}
+	return 0
+}
+
+func (x *Leak) GetSameRow() uint32 {
+	if x != nil {
+		return x.SameRow
+	}
+	return 0
+}
+
+func (x *Leak) GetSameQuestion() uint32 {
+	if x != nil {
+		return x.SameQuestion
+	}
+	return 0
+}
+
+func (x *Leak) GetNotCompared() uint32 {
+	if x != nil {
+		return x.NotCompared
+	}
+	return 0
+}
+
 // Error says what is wrong, where, and what to do about it.
 type Error struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -412,7 +501,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_descant_v1_job_proto_msgTypes[2]
+	mi := &file_descant_v1_job_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -424,7 +513,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_descant_v1_job_proto_msgTypes[2]
+	mi := &file_descant_v1_job_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -437,7 +526,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_descant_v1_job_proto_rawDescGZIP(), []int{2}
+	return file_descant_v1_job_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Error) GetClass() string {
@@ -506,7 +595,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_descant_v1_job_proto_msgTypes[3]
+	mi := &file_descant_v1_job_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -518,7 +607,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_descant_v1_job_proto_msgTypes[3]
+	mi := &file_descant_v1_job_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -531,7 +620,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_descant_v1_job_proto_rawDescGZIP(), []int{3}
+	return file_descant_v1_job_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Problem) GetField() string {
@@ -602,7 +691,7 @@ type JobView struct {
 
 func (x *JobView) Reset() {
 	*x = JobView{}
-	mi := &file_descant_v1_job_proto_msgTypes[4]
+	mi := &file_descant_v1_job_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -614,7 +703,7 @@ func (x *JobView) String() string {
 func (*JobView) ProtoMessage() {}
 
 func (x *JobView) ProtoReflect() protoreflect.Message {
-	mi := &file_descant_v1_job_proto_msgTypes[4]
+	mi := &file_descant_v1_job_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -627,7 +716,7 @@ func (x *JobView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobView.ProtoReflect.Descriptor instead.
 func (*JobView) Descriptor() ([]byte, []int) {
-	return file_descant_v1_job_proto_rawDescGZIP(), []int{4}
+	return file_descant_v1_job_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *JobView) GetId() string {
@@ -769,7 +858,7 @@ const file_descant_v1_job_proto_rawDesc = "" +
 	"\acontrol\x18\x12 \x01(\tR\acontrol\x126\n" +
 	"\n" +
 	"evaluation\x18\x13 \x01(\v2\x16.descant.v1.EvaluationR\n" +
-	"evaluation\"\xc3\x04\n" +
+	"evaluation\"\xe9\x04\n" +
 	"\tArtifacts\x12%\n" +
 	"\x0edataset_digest\x18\x01 \x01(\tR\rdatasetDigest\x12\x1f\n" +
 	"\vbase_digest\x18\x02 \x01(\tR\n" +
@@ -786,11 +875,18 @@ const file_descant_v1_job_proto_rawDesc = "" +
 	" \x01(\tR\x11evalDatasetDigest\x12,\n" +
 	"\x12eval_tokenized_key\x18\v \x01(\tR\x10evalTokenizedKey\x122\n" +
 	"\x15eval_tokenized_digest\x18\f \x01(\tR\x13evalTokenizedDigest\x12\x1b\n" +
-	"\teval_rows\x18\r \x01(\rR\bevalRows\x1a8\n" +
+	"\teval_rows\x18\r \x01(\rR\bevalRows\x12$\n" +
+	"\x04leak\x18\x0e \x01(\v2\x10.descant.v1.LeakR\x04leak\x1a8\n" +
 	"\n" +
 	"FilesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd0\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9e\x01\n" +
+	"\x04Leak\x12\x1b\n" +
+	"\teval_rows\x18\x01 \x01(\rR\bevalRows\x12\x16\n" +
+	"\x06leaked\x18\x02 \x01(\rR\x06leaked\x12\x19\n" +
+	"\bsame_row\x18\x03 \x01(\rR\asameRow\x12#\n" +
+	"\rsame_question\x18\x04 \x01(\rR\fsameQuestion\x12!\n" +
+	"\fnot_compared\x18\x05 \x01(\rR\vnotCompared\"\xd0\x01\n" +
 	"\x05Error\x12\x14\n" +
 	"\x05class\x18\x01 \x01(\tR\x05class\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x18\n" +
@@ -841,44 +937,46 @@ func file_descant_v1_job_proto_rawDescGZIP() []byte {
 	return file_descant_v1_job_proto_rawDescData
 }
 
-var file_descant_v1_job_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_descant_v1_job_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_descant_v1_job_proto_goTypes = []any{
 	(*Job)(nil),                   // 0: descant.v1.Job
 	(*Artifacts)(nil),             // 1: descant.v1.Artifacts
-	(*Error)(nil),                 // 2: descant.v1.Error
-	(*Problem)(nil),               // 3: descant.v1.Problem
-	(*JobView)(nil),               // 4: descant.v1.JobView
-	nil,                           // 5: descant.v1.Artifacts.FilesEntry
-	(*Step)(nil),                  // 6: descant.v1.Step
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
-	(*Evaluation)(nil),            // 8: descant.v1.Evaluation
-	(*structpb.Struct)(nil),       // 9: google.protobuf.Struct
+	(*Leak)(nil),                  // 2: descant.v1.Leak
+	(*Error)(nil),                 // 3: descant.v1.Error
+	(*Problem)(nil),               // 4: descant.v1.Problem
+	(*JobView)(nil),               // 5: descant.v1.JobView
+	nil,                           // 6: descant.v1.Artifacts.FilesEntry
+	(*Step)(nil),                  // 7: descant.v1.Step
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
+	(*Evaluation)(nil),            // 9: descant.v1.Evaluation
+	(*structpb.Struct)(nil),       // 10: google.protobuf.Struct
 }
 var file_descant_v1_job_proto_depIdxs = []int32{
-	2,  // 0: descant.v1.Job.error:type_name -> descant.v1.Error
-	6,  // 1: descant.v1.Job.progress:type_name -> descant.v1.Step
+	3,  // 0: descant.v1.Job.error:type_name -> descant.v1.Error
+	7,  // 1: descant.v1.Job.progress:type_name -> descant.v1.Step
 	1,  // 2: descant.v1.Job.artifacts:type_name -> descant.v1.Artifacts
-	7,  // 3: descant.v1.Job.created_at:type_name -> google.protobuf.Timestamp
-	7,  // 4: descant.v1.Job.updated_at:type_name -> google.protobuf.Timestamp
-	7,  // 5: descant.v1.Job.started_at:type_name -> google.protobuf.Timestamp
-	7,  // 6: descant.v1.Job.finished_at:type_name -> google.protobuf.Timestamp
-	8,  // 7: descant.v1.Job.evaluation:type_name -> descant.v1.Evaluation
-	5,  // 8: descant.v1.Artifacts.files:type_name -> descant.v1.Artifacts.FilesEntry
-	3,  // 9: descant.v1.Error.problems:type_name -> descant.v1.Problem
-	9,  // 10: descant.v1.JobView.spec:type_name -> google.protobuf.Struct
-	2,  // 11: descant.v1.JobView.error:type_name -> descant.v1.Error
-	6,  // 12: descant.v1.JobView.progress:type_name -> descant.v1.Step
-	1,  // 13: descant.v1.JobView.artifacts:type_name -> descant.v1.Artifacts
-	7,  // 14: descant.v1.JobView.created_at:type_name -> google.protobuf.Timestamp
-	7,  // 15: descant.v1.JobView.updated_at:type_name -> google.protobuf.Timestamp
-	7,  // 16: descant.v1.JobView.started_at:type_name -> google.protobuf.Timestamp
-	7,  // 17: descant.v1.JobView.finished_at:type_name -> google.protobuf.Timestamp
-	8,  // 18: descant.v1.JobView.evaluation:type_name -> descant.v1.Evaluation
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	8,  // 3: descant.v1.Job.created_at:type_name -> google.protobuf.Timestamp
+	8,  // 4: descant.v1.Job.updated_at:type_name -> google.protobuf.Timestamp
+	8,  // 5: descant.v1.Job.started_at:type_name -> google.protobuf.Timestamp
+	8,  // 6: descant.v1.Job.finished_at:type_name -> google.protobuf.Timestamp
+	9,  // 7: descant.v1.Job.evaluation:type_name -> descant.v1.Evaluation
+	6,  // 8: descant.v1.Artifacts.files:type_name -> descant.v1.Artifacts.FilesEntry
+	2,  // 9: descant.v1.Artifacts.leak:type_name -> descant.v1.Leak
+	4,  // 10: descant.v1.Error.problems:type_name -> descant.v1.Problem
+	10, // 11: descant.v1.JobView.spec:type_name -> google.protobuf.Struct
+	3,  // 12: descant.v1.JobView.error:type_name -> descant.v1.Error
+	7,  // 13: descant.v1.JobView.progress:type_name -> descant.v1.Step
+	1,  // 14: descant.v1.JobView.artifacts:type_name -> descant.v1.Artifacts
+	8,  // 15: descant.v1.JobView.created_at:type_name -> google.protobuf.Timestamp
+	8,  // 16: descant.v1.JobView.updated_at:type_name -> google.protobuf.Timestamp
+	8,  // 17: descant.v1.JobView.started_at:type_name -> google.protobuf.Timestamp
+	8,  // 18: descant.v1.JobView.finished_at:type_name -> google.protobuf.Timestamp
+	9,  // 19: descant.v1.JobView.evaluation:type_name -> descant.v1.Evaluation
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_descant_v1_job_proto_init() }
@@ -893,7 +991,7 @@ func file_descant_v1_job_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_descant_v1_job_proto_rawDesc), len(file_descant_v1_job_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

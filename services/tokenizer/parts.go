@@ -26,6 +26,8 @@ type Part struct {
 	Path   string
 	Name   string // what messages call it
 	Weight float64
+	// Each hears of every row that is trained, in order; may be nil.
+	Each func(dataset.Row)
 }
 
 // Tokenise turns the rows of all parts into shards in dir, whose names and rows count on from part to part. When rows are
@@ -34,7 +36,7 @@ func (e *Encoder) Tokenise(ctx context.Context, parts []Part, t job.Training, di
 	var results []*dataset.Result
 	var refused RefusedError
 	for i, part := range parts {
-		opts.Weight, opts.Part = part.Weight, i
+		opts.Weight, opts.Part, opts.Each = part.Weight, i, part.chosen(opts)
 		made, err := e.part(ctx, part, ReadOptions(t), dir, opts)
 		var bad *dataset.ValidationError
 		if errors.As(err, &bad) {
@@ -52,6 +54,19 @@ func (e *Encoder) Tokenise(ctx context.Context, parts []Part, t job.Training, di
 		return nil, refused
 	}
 	return results, nil
+}
+
+// chosen is Each for the rows that the weight of the part leaves in.
+func (p Part) chosen(opts dataset.TokeniseOptions) func(dataset.Row) {
+	if p.Each == nil {
+		return nil
+	}
+	opts.Weight = p.Weight
+	return func(row dataset.Row) {
+		if opts.Chosen(row.Index) {
+			p.Each(row)
+		}
+	}
 }
 
 func (e *Encoder) part(ctx context.Context, part Part, read dataset.ReadOptions, dir string, opts dataset.TokeniseOptions) (*dataset.Result, error) {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"descant/pkg/blob"
+	"descant/pkg/bus"
 	"descant/pkg/dataset"
 	"descant/pkg/job"
 	"descant/pkg/pb"
@@ -45,17 +46,19 @@ func (s *Service) tokenize(ctx context.Context, a *stage.Attempt) error {
 		return err
 	}
 	defer enc.Close()
-	train, err := s.set(ctx, a, enc, a.Spec.Parts(), filepath.Join(dir, "train"))
-	if err != nil {
-		return err
-	}
 	var eval *shardSet
+	var leaks *leaks
 	if part := a.Spec.EvalDataset; part != nil {
-		if eval, err = s.set(ctx, a, enc, []job.SpecDataset{*part}, filepath.Join(dir, "eval")); err != nil {
+		leaks = newLeaks(a.Spec)
+		if eval, err = s.set(ctx, a, enc, []job.SpecDataset{*part}, filepath.Join(dir, "eval"), leaks.add); err != nil {
 			return err
 		}
 	}
-	return s.done(ctx, a, base, train, eval)
+	train, err := s.set(ctx, a, enc, a.Spec.Parts(), filepath.Join(dir, "train"), leaks.see())
+	if err != nil {
+		return err
+	}
+	return s.done(ctx, a, base, train, eval, leaks)
 }
 
 // shardSet are datasets as shards in the object store.
@@ -66,8 +69,8 @@ type shardSet struct {
 	fresh  bool // made now
 }
 
-// set finds the shards of datasets or makes them.
-func (s *Service) set(ctx context.Context, a *stage.Attempt, enc *Encoder, parts []job.SpecDataset, dir string) (*shardSet, error) {
+// set finds the shards of datasets or makes them. each, which may be nil, hears of every row.
+func (s *Service) set(ctx context.Context, a *stage.Attempt, enc *Encoder, parts []job.SpecDataset, dir string, each func(file string, row dataset.Row)) (*shardSet, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "shards"), 0o755); err != nil {
 		return nil, job.InfrastructureError(job.CodeStore, "make work folder", err)
 	}
@@ -75,11 +78,18 @@ func (s *Service) set(ctx context.Context, a *stage.Attempt, enc *Encoder, parts
 	if err != nil {
 		return nil, err
 	}
+	if each != nil {
+		for i, file := range files {
+			files[i].Each = func(row dataset.Row) { each(file.Name, row) }
+		}
+	}
 	set := &shardSet{input: newShardInput(a.Spec.Training, files, enc)}
 	set.folder, err = stage.GetFolder(ctx, s.deps.Objects, set.input.prefix())
 	if errors.Is(err, blob.ErrNotFound) {
 		set.fresh = true
 		set.folder, err = s.make(ctx, a, enc, files, set.input, filepath.Join(dir, "shards"))
+	} else if err == nil && each != nil {
+		err = readRows(ctx, a, files)
 	}
 	if err != nil {
 		return nil, err
@@ -128,8 +138,8 @@ func (s *shardSet) message() string {
 	return fmt.Sprintf("%d rows, %d tokens, %d of them trained", rows, tokens, trained)
 }
 
-// done hands the job on to the trainers. eval is nil without a dataset for evaluation.
-func (s *Service) done(ctx context.Context, a *stage.Attempt, base registry.Base, train, eval *shardSet) error {
+// done hands the job on to the trainers. eval and leaks are nil without a dataset for evaluation.
+func (s *Service) done(ctx context.Context, a *stage.Attempt, base registry.Base, train, eval *shardSet, leaks *leaks) error {
 	rows, _, _, skipped := train.info.totals()
 	artifacts := &pb.Artifacts{
 		DatasetDigest: train.input.dataset(), BaseDigest: base.Digest,
@@ -138,6 +148,7 @@ func (s *Service) done(ctx context.Context, a *stage.Attempt, base registry.Base
 		Files: map[string]string{"tokenizer": train.input.Tokenizer, "template": train.input.Template},
 	}
 	message, warnings := train.message(), train.info.warnings()
+	var events []*pb.Event
 	if eval != nil {
 		rows, _, _, _ := eval.info.totals()
 		artifacts.EvalDatasetDigest, artifacts.EvalRows = eval.input.dataset(), uint32(rows)
@@ -146,6 +157,14 @@ func (s *Service) done(ctx context.Context, a *stage.Attempt, base registry.Base
 		for _, w := range eval.info.warnings() {
 			warnings = append(warnings, "eval_dataset: "+w)
 		}
+		found := leaks.check.Result()
+		artifacts.Leak = leakMessage(found)
+		event := &pb.Event{Type: bus.EventLog, Level: "info", Message: leakText(found)}
+		if found.Leaked > 0 {
+			event.Level = "warn"
+			warnings = append(warnings, event.Message)
+		}
+		events = append(events, event)
 	}
-	return a.Move(ctx, job.StateQueued, message, func(j *pb.Job) { j.Artifacts, j.Warnings = artifacts, warnings })
+	return a.Move(ctx, job.StateQueued, message, func(j *pb.Job) { j.Artifacts, j.Warnings = artifacts, warnings }, events...)
 }

@@ -80,13 +80,13 @@ func describe(j *pb.Job, spec job.Spec, data rows, result *train.Result, manifes
 			fact("peak memory", "内存峰值", fmt.Sprintf("%.2f GiB", float64(result.PeakRSS)/(1<<30))),
 		}, evalFacts(result.Evaluation)...),
 		Sections: []report.Section{
-			{Title: report.Text{En: "data", Zh: "数据"}, Facts: []report.Fact{
+			{Title: report.Text{En: "data", Zh: "数据"}, Facts: append([]report.Fact{
 				fact("dataset", "数据集", spec.Dataset),
 				fact("rows", "行数", strconv.Itoa(data.Len())),
 				fact("rows left out", "略去的行", fmt.Sprint(j.GetArtifacts().GetSkippedRows())),
 				fact("tokens a row", "每行词元数", fmt.Sprintf("%d – %d – %d (min, median, max)", length.shortest, length.median, length.longest)),
 				fact("trained tokens", "参与训练的词元", fmt.Sprintf("%.1f %%", 100*length.trained)),
-			}},
+			}, leakFacts(j.GetArtifacts().GetLeak())...)},
 			{Title: report.Text{En: "lineage", Zh: "来源"}, Facts: []report.Fact{
 				fact("job", "任务", j.GetId()),
 				fact("base", "基座模型", manifest.GetBase()),
@@ -164,4 +164,13 @@ func lengthsOf(data rows) (l lengths) {
 	}
 	slices.Sort(all)
 	return lengths{all[0], all[len(all)/2], all[len(all)-1], float64(trained) / float64(tokens)}
+}
+
+// leakFacts say how many rows of eval_dataset are in the training rows; none without one.
+func leakFacts(leak *pb.Leak) []report.Fact {
+	if leak == nil {
+		return nil
+	}
+	return []report.Fact{fact("rows for evaluation that are trained, too", "同时出现在训练集中的评估行",
+		fmt.Sprintf("%d / %d", leak.GetLeaked(), leak.GetEvalRows()))}
 }
