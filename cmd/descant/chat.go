@@ -78,7 +78,7 @@ func (a *app) chat(ctx context.Context, o chatOptions) error {
 	if err != nil {
 		return err
 	}
-	t := &talk{app: a, bus: s.bus, options: o, base: model}
+	t := &talk{app: a, bus: s.bus, options: o, base: model, worker: s.cfg.workerName(kindInference)}
 	if adapter != "" {
 		t.model, err = publishFolder(ctx, s, adapter, filepath.Join(dir, "publish"), &pb.AdapterManifest{
 			Name: "adapter", Base: model, BaseDigest: snapshot.Digest, CreatedAt: bus.Timestamp(time.Now())})

@@ -24,6 +24,7 @@ type talk struct {
 	options chatOptions
 	base    string
 	model   string // reference of the adapter, or "" for the bare base
+	worker  string // which answers
 
 	history []*pb.ChatMessage
 }
@@ -141,7 +142,7 @@ func (t *talk) turn(ctx context.Context, text string) error {
 	}
 	var answer strings.Builder
 	var end *pb.ChatChunk
-	for chunk, err := range t.bus.Chat(ctx, bus.SubjectChat, req, silence) {
+	for chunk, err := range t.bus.Chat(ctx, bus.WorkerSubject(t.worker), req, silence) {
 		if err != nil {
 			return err
 		}

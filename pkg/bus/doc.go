@@ -16,7 +16,7 @@
 //	                                 J  micro service
 //	models.{list,get}                J  micro service
 //	inference.chat                   J  pb.ChatRequest → pb.ChatChunk …, ended
-//	                                    by an empty message
+//	                                    by an empty message; the gateways answer
 //	infer.worker.<id>                P  the same for one worker
 //	infer.alive.<id>                    an empty reply while that worker lives
 //	metrics.<service>.<instance>     J  pb.MetricSample

@@ -4,20 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"log/slog"
 	"net/http"
 	"syscall"
 	"time"
 
-	"descant/pkg/bus"
 	"descant/pkg/lifecycle"
 	"descant/pkg/openai"
-	"descant/pkg/pb"
 )
-
-// silence is how long a worker may say nothing before an answer is given up: a first answer waits for compilers.
-const silence = 10 * time.Minute
 
 // serveAPI serves the HTTP API until ctx ends. It holds no behaviour of its own: every request is one of the operations
 // that the micro services and subjects have, in OpenAI's dialect.
@@ -66,15 +60,10 @@ func (g *Gateway) apiRoutes() *http.ServeMux {
 	route := func(pattern string, handle http.HandlerFunc, scopes ...string) {
 		mux.HandleFunc(pattern, g.keys.Require(handle, scopes...))
 	}
-	route("POST /v1/chat/completions", openai.ChatCompletions(g.ask, g.log), openai.ScopeInfer)
+	route("POST /v1/chat/completions", openai.ChatCompletions(g.router.Ask, g.log), openai.ScopeInfer)
 	route("GET /v1/models", g.getModels, openai.ScopeInfer, openai.ScopeTrain)
 	route("GET /v1/models/{model...}", g.getModel, openai.ScopeInfer, openai.ScopeTrain)
 	return mux
-}
-
-// ask sends a chat request to the workers.
-func (g *Gateway) ask(ctx context.Context, req *pb.ChatRequest) iter.Seq2[*pb.ChatChunk, error] {
-	return g.deps.Bus.Chat(ctx, bus.SubjectChat, req, silence)
 }
 
 // logged writes a line for every request.

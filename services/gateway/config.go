@@ -19,6 +19,9 @@ type Config struct {
 	Reconcile time.Duration `yaml:"reconcile" help:"how often jobs are looked through for one that is stuck"`
 	// Grace is how long a job may be without a worker before its work is queued again. Defaults to 2m.
 	Grace time.Duration `yaml:"grace" help:"how long a waiting job may stay unchanged before its work is queued again"`
+	// WaitForWorker is how long a chat request waits while no inference worker is there, as in the moments of a restart.
+	// Defaults to 3s.
+	WaitForWorker time.Duration `yaml:"wait_for_worker" help:"how long a chat request waits while no inference worker is there"`
 	// Addr serves the HTTP API; port 0 takes a free one, which the log names, and off serves none. An address that other
 	// machines can reach needs APIKeys. Defaults to 127.0.0.1:8000.
 	Addr string `yaml:"addr" help:"address of the HTTP API (port 0: any free one; off: none)"`
@@ -29,13 +32,16 @@ type Config struct {
 
 // Defaults returns the configuration of `descant up`.
 func Defaults() Config {
-	return Config{Reconcile: 15 * time.Second, Grace: 2 * time.Minute, Addr: "127.0.0.1:8000"}
+	return Config{Reconcile: 15 * time.Second, Grace: 2 * time.Minute, WaitForWorker: 3 * time.Second, Addr: "127.0.0.1:8000"}
 }
 
 // Validate returns what is wrong with the configuration.
 func (c Config) Validate() error {
 	if c.Reconcile <= 0 || c.Grace <= 0 {
 		return fmt.Errorf("gateway: reconcile is %s and grace is %s: use positive durations", c.Reconcile, c.Grace)
+	}
+	if c.WaitForWorker < 0 {
+		return fmt.Errorf("gateway: wait_for_worker is %s: use 0 (refuse at once) or more", c.WaitForWorker)
 	}
 	keys, err := openai.ParseKeys(c.APIKeys.Reveal())
 	if err != nil {

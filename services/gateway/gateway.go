@@ -7,6 +7,7 @@
 //	                       └─────► finetune.events.rejected-<digest>.rejected
 //	finetune.jobs.create   the same, answered with the job
 //	/v1/…                  the same operations over HTTP
+//	inference.chat         ──► infer.worker.<id>, tried elsewhere if that one refuses or dies
 //	finetune.control.<job> cancel, pause, resume ──► the job's record; its worker notices
 package gateway
 
@@ -20,6 +21,7 @@ import (
 	"descant/pkg/bus"
 	"descant/pkg/openai"
 	"descant/pkg/registry"
+	"descant/pkg/route"
 )
 
 // Deps are what the gateway works with.
@@ -43,6 +45,9 @@ type Gateway struct {
 	// for a free worker is not queued once more in every round.
 	queued map[string]uint64
 
+	router  *route.Router
+	routing chan struct{} // closed when the workers are known
+
 	keys      openai.Keys
 	listening chan struct{} // closed when the HTTP API takes requests
 	address   string        // where it does
@@ -57,7 +62,9 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Gateway{cfg: cfg, deps: deps, log: deps.Log.With("service", "gateway"), queued: map[string]uint64{}, keys: keys, listening: make(chan struct{})}, nil
+	g := &Gateway{cfg: cfg, deps: deps, log: deps.Log.With("service", "gateway"), queued: map[string]uint64{}, routing: make(chan struct{}), keys: keys, listening: make(chan struct{})}
+	g.router = route.New(route.Config{Wait: cfg.WaitForWorker, MaxWaiting: maxWaiting}, deps.Bus, g.wish, g.log)
+	return g, nil
 }
 
 // Run serves until ctx ends.
@@ -69,6 +76,8 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group.Go(func() error { return g.deps.Bus.Serve(ctx, g.modelService()) })
 	group.Go(func() error { return g.controls(ctx) })
 	group.Go(func() error { return g.reconcile(ctx) })
+	group.Go(func() error { g.router.Run(ctx, func() { close(g.routing) }); return nil })
+	group.Go(func() error { return g.serveChat(ctx) })
 	group.Go(func() error { return g.serveAPI(ctx) })
 	return group.Wait()
 }

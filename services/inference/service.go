@@ -3,7 +3,7 @@
 // adapters are loaded when the registry tells of them, so that they answer at once.
 //
 //	registry watch ─► fetch, verify digests ─► load ─► listed in the workers bucket
-//	inference.chat (queue group), infer.worker.<id> ─► resolve ─► prompt ─► tokens ─► text
+//	infer.worker.<id> (from a gateway) ─► resolve ─► prompt ─► tokens ─► text
 package inference
 
 import (
@@ -23,9 +23,6 @@ import (
 	"descant/pkg/pb"
 	"descant/pkg/registry"
 )
-
-// queueGroup is the group of all workers: each request on inference.chat goes to one of them.
-const queueGroup = "inference"
 
 // Deps are what the service works with.
 type Deps struct {
@@ -78,8 +75,7 @@ func (s *Service) Run(ctx context.Context) error {
 	defer s.pool.close()
 	group, ctx := errgroup.WithContext(ctx)
 	var first sync.WaitGroup // what must stand before the worker is ready
-	first.Add(3)
-	group.Go(func() error { return s.deps.Bus.ServeChat(ctx, bus.SubjectChat, queueGroup, s.chat, first.Done) })
+	first.Add(2)
 	group.Go(func() error {
 		return s.deps.Bus.ServeWorker(ctx, s.deps.Worker, s.chat, first.Done)
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -158,6 +159,28 @@ func (s *System) WaitWorker(t testing.TB, wanted func(*pb.WorkerInfo) bool) *pb.
 		case <-time.After(20 * time.Millisecond): // the bucket is polled, as a person does
 		}
 	}
+}
+
+// WaitAdvert waits until an inference worker tells what is wanted, and returns its advert.
+func (s *System) WaitAdvert(t testing.TB, wanted func(*pb.WorkerAdvert) bool) *pb.WorkerAdvert {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	defer cancel()
+	var last []string
+	for one, err := range s.Bus.WatchAdverts(ctx) {
+		if err != nil {
+			t.Fatalf("watch the adverts: %v", err)
+		}
+		if one.Info == nil {
+			continue
+		}
+		if wanted(one.Info) {
+			return one.Info
+		}
+		last = append(last, one.Info.String())
+	}
+	t.Fatalf("no such advert among\n%s", strings.Join(last, "\n"))
+	return nil
 }
 
 // States returns the states that events tell of, in order.
