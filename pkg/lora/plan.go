@@ -49,7 +49,7 @@ func NewPlan(cfg *model.Config, c *Config) (*Plan, error) {
 		for _, proj := range cfg.Projections() {
 			name := model.LayerPrefix(layer) + proj.Module
 			target, ok := match.target(name)
-			if !ok || c.leavesOut(layer) && target != name && c.TargetPattern == "" {
+			if !ok || c.restricted(layer, target, name) {
 				continue
 			}
 			used[target] = true
@@ -76,6 +76,12 @@ func NewPlan(cfg *model.Config, c *Config) (*Plan, error) {
 		}
 	}
 	return p, nil
+}
+
+// restricted says whether the restriction to layers leaves a module out that a target names. It says nothing to a
+// module that is given by its whole name.
+func (c *Config) restricted(layer int, target, name string) bool {
+	return c.leavesOut(layer) && target != name && c.TargetPattern == ""
 }
 
 // leavesOut says whether the adapter is restricted to other layers.

@@ -2,6 +2,7 @@ package lora
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,25 +26,74 @@ func FromTraining(t job.Training, baseName string) *Config {
 }
 
 // PlanTraining is [NewPlan] for a new adapter. PEFT lets pass what has no effect; here it is a mistake of the request:
-// patterns that no adapted module matches, and layers that the model lacks. Its errors are user errors with the whole
-// list.
+// targets and patterns that no module matches, and layers that the model lacks. Its errors are user errors with the
+// whole list, and with the modules that there are.
 func PlanTraining(cfg *model.Config, t job.Training, baseName string) (*Plan, error) {
 	c := FromTraining(t, baseName)
-	plan, err := NewPlan(cfg, c)
-	if err != nil {
-		return nil, job.UserError(job.CodeBadRequest, err.Error(), "correct target_modules and layers_to_transform")
-	}
-	problems := append(plan.unmatched("rank_pattern", t.RankPattern), plan.unmatched("alpha_pattern", t.AlphaPattern)...)
+	problems := c.unreached(cfg)
 	for _, layer := range t.LayersToTransform {
 		if layer >= cfg.Layers {
 			problems = append(problems, job.Problem{Field: "layers_to_transform", Found: strconv.Itoa(layer),
 				Reason: fmt.Sprintf("the base has %d layers", cfg.Layers), Next: fmt.Sprintf("use numbers from 0 to %d", cfg.Layers-1)})
 		}
 	}
+	refused := func() error {
+		return job.UserError(job.CodeBadRequest, "the adapter does not fit the base", "correct the request and send it again", problems...)
+	}
 	if len(problems) > 0 {
-		return nil, job.UserError(job.CodeBadRequest, "the adapter does not fit the base", "correct the request and send it again", problems...)
+		return nil, refused()
+	}
+	plan, err := NewPlan(cfg, c)
+	if err != nil {
+		return nil, job.UserError(job.CodeBadRequest, err.Error(), "correct target_modules and layers_to_transform")
+	}
+	problems = append(plan.unmatched("rank_pattern", t.RankPattern), plan.unmatched("alpha_pattern", t.AlphaPattern)...)
+	if len(problems) > 0 {
+		return nil, refused()
 	}
 	return plan, nil
+}
+
+// unreached lists the targets that name no module of a model.
+func (c *Config) unreached(cfg *model.Config) (problems []job.Problem) {
+	match, err := newMatcher(c)
+	if err != nil {
+		return []job.Problem{{Field: "target_modules", Reason: err.Error()}}
+	}
+	named, adapted := map[string]bool{}, map[string]bool{}
+	for layer := range cfg.Layers {
+		for _, proj := range cfg.Projections() {
+			name := model.LayerPrefix(layer) + proj.Module
+			target, ok := match.target(name)
+			named[target] = named[target] || ok
+			adapted[target] = adapted[target] || ok && !c.restricted(layer, target, name)
+		}
+	}
+	targets, text := c.Targets, strconv.Quote
+	if c.TargetPattern != "" {
+		targets, text = []string{""}, func(string) string { return strconv.Quote(c.TargetPattern) }
+	}
+	for _, target := range targets {
+		p := job.Problem{Field: "target_modules", Found: text(target), Reason: "no linear layer of the model is named so", Next: "use of " + modulesText(cfg)}
+		if named[target] {
+			p.Reason += " in layers_to_transform"
+			p.Next = "name other layers or modules"
+		}
+		if !adapted[target] {
+			problems = append(problems, p)
+		}
+	}
+	return problems
+}
+
+// modulesText names the modules of a model that can have an adapter.
+func modulesText(cfg *model.Config) string {
+	var names []string
+	for _, proj := range cfg.Projections() {
+		names = append(names, proj.Module)
+	}
+	return fmt.Sprintf("%s, each below %s to %s", strings.Join(names, ", "), strings.TrimSuffix(model.LayerPrefix(0), "."),
+		strings.TrimSuffix(model.LayerPrefix(cfg.Layers-1), "."))
 }
 
 // unmatched lists the patterns that name no module of the adapter, or none that is left for them.
@@ -66,7 +116,7 @@ func (p *Plan) unmatched(field string, list []Pattern) (problems []job.Problem) 
 	for _, one := range list {
 		if !used[one.Key] {
 			problems = append(problems, job.Problem{Field: field, Found: strconv.Quote(one.Key), Reason: "gives its value to no module of the adapter",
-				Next: "correct the key or remove it; the first key in sorted order wins, and a module needs to be named by target_modules too"})
+				Next: "the adapter has " + p.list() + "; correct the key or remove it: the first key in sorted order wins, and a module needs to be named by target_modules too"})
 		}
 	}
 	return problems
@@ -99,6 +149,19 @@ func (p *Plan) SameShape(parent *Plan) error {
 		return nil
 	}
 	return job.UserError(job.CodeBadRequest, "training cannot go on from this adapter: it has another shape", "give the options that it was made with", problems...)
+}
+
+// list names the modules that have an adapter, those of several layers once.
+func (p *Plan) list() string {
+	var names []string
+	for _, modules := range p.Layers {
+		for _, m := range modules {
+			if !slices.Contains(names, m.Local) {
+				names = append(names, m.Local)
+			}
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // modules names the modules of a layer that have an adapter.

@@ -117,7 +117,9 @@ func compareConfig(t *testing.T, name, text string, want map[string]any) {
 func TestPlanTrainingRefused(t *testing.T) {
 	t.Parallel()
 	for options, want := range map[string]string{
-		`"rank_pattern":{"z_proj":4}`:                                       `rank_pattern: gives its value to no module of the adapter (found "z_proj")`,
+		`"rank_pattern":{"z_proj":4}`:                                       `rank_pattern: gives its value to no module of the adapter (found "z_proj"); the adapter has self_attn.q_proj, self_attn.k_proj`,
+		`"target_modules":["9.self_attn.k_proj","q_proj","8.mlp.up_proj"]`:  `target_modules: no linear layer of the model is named so (found "8.mlp.up_proj"); use of self_attn.q_proj, self_attn.k_proj, self_attn.v_proj, self_attn.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj, each below model.layers.0 to model.layers.1`,
+		`"target_modules":["0.self_attn.k_proj"],"layers_to_transform":1`:   `target_modules: no linear layer of the model is named so in layers_to_transform (found "0.self_attn.k_proj"); name other layers or modules`,
 		`"target_modules":["q_proj"],"alpha_pattern":{"v_proj":4}`:          "alpha_pattern: gives its value to no module",
 		`"rank_pattern":{".*_proj":4,"q_proj":2}`:                           `rank_pattern: gives its value to no module of the adapter (found "q_proj")`,
 		`"layers_to_transform":[0,2]`:                                       "layers_to_transform: the base has 2 layers (found 2); use numbers from 0 to 1",

@@ -8,6 +8,7 @@ import (
 	"descant/pkg/chat"
 	"descant/pkg/dataset"
 	"descant/pkg/job"
+	"descant/pkg/lora"
 	"descant/pkg/model"
 	"descant/pkg/tokenizer"
 )
@@ -67,8 +68,8 @@ func (e *Encoder) Render(row dataset.Row) (*tokenizer.Encoded, error) {
 	return &tokenizer.Encoded{IDs: ids, Answers: make([]int, len(ids)), Text: row.Text}, nil
 }
 
-// checkModel refuses a base that cannot be trained, and rows longer than it can read, before any work
-// is spent on them.
+// checkModel refuses a base that cannot be trained, rows longer than it can read and an adapter on modules that it does
+// not have, before any work is spent on them.
 func checkModel(dir string, spec job.Spec) error {
 	config, err := model.ReadConfig(dir)
 	if err != nil {
@@ -81,5 +82,8 @@ func checkModel(dir string, spec job.Spec) error {
 			Next:   fmt.Sprintf("use at most %d", config.MaxPositions),
 		})
 	}
-	return nil
+	if spec.Training.Method == job.MethodLora {
+		_, err = lora.PlanTraining(config, spec.Training, spec.Model)
+	}
+	return err
 }
