@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,7 +64,11 @@ func (a *app) retrain(ctx context.Context, hurry <-chan struct{}, s *system, v *
 
 // copyRows brings the datasets of a spec into another system.
 func copyRows(ctx context.Context, from, to *system, spec job.Spec, work string) error {
-	for _, part := range spec.Parts() {
+	parts := spec.Parts()
+	if spec.EvalDataset != nil {
+		parts = append(slices.Clone(parts), *spec.EvalDataset)
+	}
+	for _, part := range parts {
 		if part.Dataset == dataset.SampleName {
 			continue
 		}
@@ -75,7 +80,7 @@ func copyRows(ctx context.Context, from, to *system, spec job.Spec, work string)
 			return err
 		}
 		var err error
-		if job.ValidName(part.Name) { // in a mixture the spec keeps the name
+		if job.ValidName(part.Name) { // of a mixture and of eval_dataset the spec keeps the name
 			_, err = to.registry.PushDataset(ctx, part.Name, path, part.File(), 0, time.Now())
 		} else {
 			_, _, err = to.objects.PutContentFile(ctx, path)
@@ -150,6 +155,9 @@ func specRequest(spec job.Spec) ([]byte, error) {
 	request := job.Request{Model: spec.Model, Name: spec.Name, Training: spec.Training}
 	if len(spec.Datasets) == 0 {
 		request.Dataset = spec.Dataset
+	}
+	if spec.EvalDataset != nil {
+		request.EvalDataset = spec.EvalDataset.Name
 	}
 	for _, part := range spec.Datasets {
 		request.Datasets = append(request.Datasets, job.MixturePart{Name: part.Name, Weight: part.Weight})

@@ -2,11 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -53,7 +53,7 @@ func (a *app) verifyCommand() *cobra.Command {
 	var retrain bool
 	cmd := a.command(&cobra.Command{
 		Use: "verify REF", Short: "Derive every digest of an adapter's lineage anew", Args: exactArgs(1),
-		Long: `Derive every digest of an adapter's lineage anew: manifest, files, spec, parent, base, tokenizer, chat template, dataset
+		Long: `Derive every digest of an adapter's lineage anew: manifest, files, spec, parent, base, tokenizer, chat template, datasets
 and tokenized rows. Each is ok, differs, or is not at hand (nothing is downloaded). The exit code is 1 if anything
 differs. --retrain runs the job of the spec again, in this process and apart from everything, and compares the
 bytes of the adapter; devices of another kind round otherwise.`,
@@ -151,11 +151,7 @@ func (v *verification) parsedSpec() (job.Spec, error) {
 	if v.manifest.GetSpec() == nil {
 		return job.Spec{}, errors.New("the adapter was not trained by a job")
 	}
-	data, err := json.Marshal(v.manifest.GetSpec().AsMap())
-	if err != nil {
-		return job.Spec{}, err
-	}
-	return job.ParseSpec(data)
+	return job.ParseSpecObject(v.manifest.GetSpec().AsMap())
 }
 
 func (v *verification) spec() {
@@ -211,8 +207,15 @@ func (v *verification) dataset(ctx context.Context, s *system, work string) {
 		v.compare("dataset", v.manifest.GetDatasetDigest(), "", err)
 		return
 	}
-	for _, part := range spec.Parts() {
+	parts := spec.Parts()
+	if spec.EvalDataset != nil {
+		parts = append(slices.Clone(parts), *spec.EvalDataset)
+	}
+	for i, part := range parts {
 		what := "dataset " + part.Name
+		if i == len(spec.Parts()) {
+			what = "eval_dataset " + part.Name
+		}
 		switch {
 		case part.Dataset == dataset.SampleName:
 			v.compare(what, part.Digest, blob.Digest(dataset.SampleBytes()), nil)
@@ -224,18 +227,23 @@ func (v *verification) dataset(ctx context.Context, s *system, work string) {
 	}
 }
 
-// tokenized looks at the shards that the job was trained on, while the job is known.
+// tokenized looks at the shards that the job was trained and evaluated on, while the job is known.
 func (v *verification) tokenized(ctx context.Context, s *system, work string) {
-	want := v.manifest.GetTokenizedDigest()
-	rec, err := s.bus.Job(ctx, v.manifest.GetJob())
-	if err != nil {
-		v.compare("tokenized rows", want, "", fmt.Errorf("the record of job %s: %w", v.manifest.GetJob(), err))
-		return
+	rec, jobErr := s.bus.Job(ctx, v.manifest.GetJob())
+	made := rec.Job.GetArtifacts()
+	look := func(what, want, key string) {
+		if jobErr != nil {
+			v.compare(what, want, "", fmt.Errorf("the record of job %s: %w", v.manifest.GetJob(), jobErr))
+			return
+		}
+		folder, err := stage.GetFolder(ctx, s.objects, key)
+		if err == nil {
+			_, err = folder.Fetch(ctx, s.objects, key, filepath.Join(work, "shards"))
+		}
+		v.compare(what, want, folder.Digest(), err)
 	}
-	key := rec.Job.GetArtifacts().GetTokenizedKey()
-	folder, err := stage.GetFolder(ctx, s.objects, key)
-	if err == nil {
-		_, err = folder.Fetch(ctx, s.objects, key, filepath.Join(work, "shards"))
+	look("tokenized rows", v.manifest.GetTokenizedDigest(), made.GetTokenizedKey())
+	if want := v.manifest.GetEvalTokenizedDigest(); want != "" {
+		look("tokenized eval rows", want, made.GetEvalTokenizedKey())
 	}
-	v.compare("tokenized rows", want, folder.Digest(), err)
 }

@@ -177,13 +177,50 @@ func Timestamp(t time.Time) *timestamppb.Timestamp {
 	return timestamppb.New(t)
 }
 
-// Object turns a JSON object into a field of a message.
+// Object turns a JSON object into a field of a message. The numbers of such a field are float64; whole numbers beyond
+// ±2⁵³, which those do not hold, become texts of their digits, as 64-bit integers are in the JSON form of protobuf.
 func Object(data []byte) (*structpb.Struct, error) {
-	s := new(structpb.Struct)
-	if err := protojson.Unmarshal(data, s); err != nil {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber()
+	var fields map[string]any
+	if err := decoder.Decode(&fields); err != nil {
+		return nil, fmt.Errorf("decode JSON object: %w", err)
+	}
+	exact, err := exactNumbers(fields)
+	if err != nil {
+		return nil, fmt.Errorf("decode JSON object: %w", err)
+	}
+	s, err := structpb.NewStruct(exact.(map[string]any))
+	if err != nil {
 		return nil, fmt.Errorf("decode JSON object: %w", err)
 	}
 	return s, nil
+}
+
+// exactNumbers replaces every json.Number by a float64 or by its digits.
+func exactNumbers(value any) (any, error) {
+	var err error
+	switch v := value.(type) {
+	case map[string]any:
+		for name := range v {
+			if v[name], err = exactNumbers(v[name]); err != nil {
+				return nil, err
+			}
+		}
+	case []any:
+		for i := range v {
+			if v[i], err = exactNumbers(v[i]); err != nil {
+				return nil, err
+			}
+		}
+	case json.Number:
+		const largest = 1 << 53
+		if whole, err := v.Int64(); err == nil && (whole > largest || whole < -largest) {
+			return v.String(), nil
+		}
+		return v.Float64()
+	}
+	return value, nil
 }
 
 // Clone returns a deep copy of a message.

@@ -75,3 +75,22 @@ func TestConfig(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestObject keeps the digits of whole numbers that float64 does not hold.
+func TestObject(t *testing.T) {
+	t.Parallel()
+	object, err := bus.Object([]byte(`{"n":[9007199254740992,9007199254740993,-9223372036854775807],"x":1e300,"s":"12345678901234567890"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := bus.ToJSON(&pb.JobView{Spec: object})
+	const want = `"n":[9007199254740992,"9007199254740993","-9223372036854775807"],"s":"12345678901234567890","x":1e+300`
+	if err != nil || !strings.Contains(string(got), want) {
+		t.Errorf("got %s, %v", got, err)
+	}
+	for _, bad := range []string{`[]`, `{`, `{"a":1e999}`, ``} {
+		if _, err := bus.Object([]byte(bad)); err == nil {
+			t.Errorf("%s is accepted", bad)
+		}
+	}
+}

@@ -2,6 +2,8 @@ package job
 
 import (
 	"encoding/json"
+	"math"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -108,6 +110,31 @@ func TestSpecRoundTrip(t *testing.T) {
 	back, err := ParseSpec(spec.Canonical())
 	if err != nil || back.ID() != spec.ID() {
 		t.Errorf("id %s became %s, %v", spec.ID(), back.ID(), err)
+	}
+}
+
+// TestParseSpecObject reads a spec back from the object of a message, in which a seed beyond 2⁵³ is a text.
+func TestParseSpecObject(t *testing.T) {
+	t.Parallel()
+	request := NewRequest()
+	request.Model, request.Name, request.Seed = "builtin:tiny", "9007199254740993", math.MaxInt64
+	spec := NewSpec(request, "builtin:sample", "sha256:1", nil)
+	var fields map[string]any
+	if err := json.Unmarshal(spec.Canonical(), &fields); err != nil {
+		t.Fatal(err)
+	}
+	training := fields["training"].(map[string]any)
+	for _, seed := range []any{strconv.Itoa(math.MaxInt64), json.Number(strconv.Itoa(math.MaxInt64))} {
+		training["seed"] = seed
+		if got, err := ParseSpecObject(fields); err != nil || got.ID() != spec.ID() || training["seed"] != seed {
+			t.Errorf("seed %T: %v, %v", seed, got, err)
+		}
+	}
+	for _, seed := range []any{"", "one", "1.5", "1e3"} {
+		training["seed"] = seed
+		if got, err := ParseSpecObject(fields); err == nil {
+			t.Errorf("seed %q is read as %d", seed, got.Training.Seed)
+		}
 	}
 }
 

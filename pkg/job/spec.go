@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"strconv"
 )
 
 // SpecFormat is the version of the canonical spec. A change of what a field means raises it, so that
@@ -106,4 +108,26 @@ func ParseSpec(data []byte) (Spec, error) {
 		return Spec{}, fmt.Errorf("read job spec: format %d is not known to this version (it knows %d); update descant", s.Format, SpecFormat)
 	}
 	return s, nil
+}
+
+// ParseSpecObject reads a spec from the object that a manifest or a view of a job holds. The object's numbers are
+// float64, so a seed beyond 2⁵³ is a text there.
+func ParseSpecObject(fields map[string]any) (Spec, error) {
+	if training, ok := fields["training"].(map[string]any); ok {
+		if digits, ok := training["seed"].(string); ok {
+			seed, err := strconv.ParseInt(digits, 10, 64)
+			if err != nil {
+				return Spec{}, fmt.Errorf("read job spec: seed: %w", err)
+			}
+			training = maps.Clone(training)
+			training["seed"] = seed
+			fields = maps.Clone(fields)
+			fields["training"] = training
+		}
+	}
+	data, err := json.Marshal(fields)
+	if err != nil {
+		return Spec{}, fmt.Errorf("read job spec: %w", err)
+	}
+	return ParseSpec(data)
 }

@@ -64,10 +64,17 @@ func TestAdaptersInOutAndVerified(t *testing.T) {
 		t.Errorf("an altered adapter was pushed: %s", r.out)
 	}
 
-	ok(t, env, "finetune", "--model", s.Base, "--name", "trained", "--max-steps", "2", "--max-length", "64")
+	heldout := filepath.Join(t.TempDir(), "heldout.jsonl")
+	if err := os.WriteFile(heldout, []byte(`{"instruction":"再见","output":"bye"}`+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ok(t, env, "datasets", "push", heldout)
+	// A seed that float64 does not hold must come through the manifest.
+	ok(t, env, "finetune", "--model", s.Base, "--name", "trained", "--max-steps", "2", "--max-length", "64", "--seed", "9007199254740993",
+		"--eval-dataset", "heldout")
 	first := verifyChecks(t, ok(t, env, "verify", "trained@1", "--retrain", "--json").out)
 	for _, what := range []string{"manifest", "file adapter_model.safetensors", "spec", "job", "base", "tokenizer", "template", "dataset builtin:sample",
-		"tokenized rows", "retrained weights"} {
+		"eval_dataset heldout", "tokenized rows", "tokenized eval rows", "retrained weights"} {
 		if first[what] != "ok" {
 			t.Errorf("%s is %q", what, first[what])
 		}
