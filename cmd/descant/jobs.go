@@ -142,6 +142,7 @@ func (a *app) showJob(j *pb.JobView) error {
 		if p := j.GetProgress(); p != nil {
 			line("step", fmt.Sprintf("%d of %d, loss %.4f, %.0f tok/s", p.GetStep(), p.GetTotal(), p.GetLoss(), p.GetTokensPerSecond()))
 		}
+		line("checkpoint", checkpointText(j.GetCheckpoint()))
 		line("adapter", j.GetArtifacts().GetAdapterRef())
 		line("digest", j.GetArtifacts().GetAdapterDigest())
 		line("created", ago(j.GetCreatedAt().AsTime())+" ago")
@@ -150,4 +151,15 @@ func (a *app) showJob(j *pb.JobView) error {
 			line("error", explain(&bus.Failure{Detail: e}).Error())
 		}
 	})
+}
+
+// checkpointText says how far back a job would begin and where that lies, or "".
+func checkpointText(c *pb.Checkpoint) string {
+	switch {
+	case c == nil:
+		return ""
+	case c.GetTime() == nil: // an older version stored it and told no more
+		return c.GetKey()
+	}
+	return fmt.Sprintf("step %d, %s ago, %s", c.GetStep(), ago(c.GetTime().AsTime()), c.GetKey())
 }

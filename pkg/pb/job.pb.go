@@ -66,9 +66,12 @@ type Job struct {
 	// What a person has asked a running job to do: cancel, pause or nothing.
 	Control string `protobuf:"bytes,18,opt,name=control,proto3" json:"control,omitempty"`
 	// The last evaluation; after the training that of the published parameters.
-	Evaluation    *Evaluation `protobuf:"bytes,19,opt,name=evaluation,proto3" json:"evaluation,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Evaluation *Evaluation `protobuf:"bytes,19,opt,name=evaluation,proto3" json:"evaluation,omitempty"`
+	// More about the checkpoint; unset where a version that did not know it
+	// stored it.
+	CheckpointInfo *Checkpoint `protobuf:"bytes,20,opt,name=checkpoint_info,json=checkpointInfo,proto3" json:"checkpoint_info,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Job) Reset() {
@@ -234,6 +237,86 @@ func (x *Job) GetEvaluation() *Evaluation {
 	return nil
 }
 
+func (x *Job) GetCheckpointInfo() *Checkpoint {
+	if x != nil {
+		return x.CheckpointInfo
+	}
+	return nil
+}
+
+// Checkpoint is a folder in the object store from which training can go on.
+type Checkpoint struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Prefix of its files.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// Finished steps.
+	Step uint32 `protobuf:"varint,2,opt,name=step,proto3" json:"step,omitempty"`
+	// When it was recorded.
+	Time *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	// Digest of the list of its files, as parent_checkpoint of a manifest.
+	Digest        string `protobuf:"bytes,4,opt,name=digest,proto3" json:"digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Checkpoint) Reset() {
+	*x = Checkpoint{}
+	mi := &file_descant_v1_job_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Checkpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Checkpoint) ProtoMessage() {}
+
+func (x *Checkpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_descant_v1_job_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
+func (*Checkpoint) Descriptor() ([]byte, []int) {
+	return file_descant_v1_job_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Checkpoint) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Checkpoint) GetStep() uint32 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *Checkpoint) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Checkpoint) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
 // Artifacts holds the digests ("sha256:<hex>") and keys of what a job made.
 type Artifacts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -271,7 +354,7 @@ type Artifacts struct {
 
 func (x *Artifacts) Reset() {
 	*x = Artifacts{}
-	mi := &file_descant_v1_job_proto_msgTypes[1]
+	mi := &file_descant_v1_job_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -283,7 +366,7 @@ func (x *Artifacts) String() string {
 func (*Artifacts) ProtoMessage() {}
 
 func (x *Artifacts) ProtoReflect() protoreflect.Message {
-	mi := &file_descant_v1_job_proto_msgTypes[1]
+	mi := &file_descant_v1_job_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -296,7 +379,7 @@ func (x *Artifacts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Artifacts.ProtoReflect.Descriptor instead.
 func (*Artifacts) Descriptor() ([]byte, []int) {
-	return file_descant_v1_job_proto_rawDescGZIP(), []int{1}
+	return file_descant_v1_job_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Artifacts) GetDatasetDigest() string {
@@ -414,7 +497,7 @@ type Leak struct {
 
 func (x *Leak) Reset() {
 	*x = Leak{}
-	mi := &file_descant_v1_job_proto_msgTypes[2]
+	mi := &file_descant_v1_job_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -426,7 +509,7 @@ func (x *Leak) String() string {
 func (*Leak) ProtoMessage() {}
 
 func (x *Leak) ProtoReflect() protoreflect.Message {
-	mi := &file_descant_v1_job_proto_msgTypes[2]
+	mi := &file_descant_v1_job_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -439,7 +522,7 @@ func (x *Leak) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leak.ProtoReflect.Descriptor instead.
 func (*Leak) Descriptor() ([]byte, []int) {
-	return file_descant_v1_job_proto_rawDescGZIP(), []int{2}
+	return file_descant_v1_job_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Leak) GetEvalRows() uint32 {
@@ -501,7 +584,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_descant_v1_job_proto_msgTypes[3]
+	mi := &file_descant_v1_job_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -513,7 +596,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_descant_v1_job_proto_msgTypes[3]
+	mi := &file_descant_v1_job_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -526,7 +609,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_descant_v1_job_proto_rawDescGZIP(), []int{3}
+	return file_descant_v1_job_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Error) GetClass() string {
@@ -595,7 +678,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_descant_v1_job_proto_msgTypes[4]
+	mi := &file_descant_v1_job_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -607,7 +690,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_descant_v1_job_proto_msgTypes[4]
+	mi := &file_descant_v1_job_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -620,7 +703,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_descant_v1_job_proto_rawDescGZIP(), []int{4}
+	return file_descant_v1_job_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Problem) GetField() string {
@@ -684,14 +767,16 @@ type JobView struct {
 	// Warnings.
 	Warnings []string `protobuf:"bytes,14,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	// The last evaluation.
-	Evaluation    *Evaluation `protobuf:"bytes,15,opt,name=evaluation,proto3" json:"evaluation,omitempty"`
+	Evaluation *Evaluation `protobuf:"bytes,15,opt,name=evaluation,proto3" json:"evaluation,omitempty"`
+	// The newest checkpoint; unset before the first one.
+	Checkpoint    *Checkpoint `protobuf:"bytes,16,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JobView) Reset() {
 	*x = JobView{}
-	mi := &file_descant_v1_job_proto_msgTypes[5]
+	mi := &file_descant_v1_job_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -703,7 +788,7 @@ func (x *JobView) String() string {
 func (*JobView) ProtoMessage() {}
 
 func (x *JobView) ProtoReflect() protoreflect.Message {
-	mi := &file_descant_v1_job_proto_msgTypes[5]
+	mi := &file_descant_v1_job_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -716,7 +801,7 @@ func (x *JobView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobView.ProtoReflect.Descriptor instead.
 func (*JobView) Descriptor() ([]byte, []int) {
-	return file_descant_v1_job_proto_rawDescGZIP(), []int{5}
+	return file_descant_v1_job_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *JobView) GetId() string {
@@ -824,12 +909,19 @@ func (x *JobView) GetEvaluation() *Evaluation {
 	return nil
 }
 
+func (x *JobView) GetCheckpoint() *Checkpoint {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
 var File_descant_v1_job_proto protoreflect.FileDescriptor
 
 const file_descant_v1_job_proto_rawDesc = "" +
 	"\n" +
 	"\x14descant/v1/job.proto\x12\n" +
-	"descant.v1\x1a\x15descant/v1/step.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc8\x05\n" +
+	"descant.v1\x1a\x15descant/v1/step.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x89\x06\n" +
 	"\x03Job\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04spec\x18\x02 \x01(\fR\x04spec\x12\x14\n" +
@@ -858,7 +950,14 @@ const file_descant_v1_job_proto_rawDesc = "" +
 	"\acontrol\x18\x12 \x01(\tR\acontrol\x126\n" +
 	"\n" +
 	"evaluation\x18\x13 \x01(\v2\x16.descant.v1.EvaluationR\n" +
-	"evaluation\"\xe9\x04\n" +
+	"evaluation\x12?\n" +
+	"\x0fcheckpoint_info\x18\x14 \x01(\v2\x16.descant.v1.CheckpointR\x0echeckpointInfo\"z\n" +
+	"\n" +
+	"Checkpoint\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
+	"\x04step\x18\x02 \x01(\rR\x04step\x12.\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
+	"\x06digest\x18\x04 \x01(\tR\x06digest\"\xe9\x04\n" +
 	"\tArtifacts\x12%\n" +
 	"\x0edataset_digest\x18\x01 \x01(\tR\rdatasetDigest\x12\x1f\n" +
 	"\vbase_digest\x18\x02 \x01(\tR\n" +
@@ -900,7 +999,7 @@ const file_descant_v1_job_proto_rawDesc = "" +
 	"\x05field\x18\x01 \x01(\tR\x05field\x12\x12\n" +
 	"\x04line\x18\x02 \x01(\rR\x04line\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12\x1b\n" +
-	"\tnext_step\x18\x04 \x01(\tR\bnextStep\"\xf0\x04\n" +
+	"\tnext_step\x18\x04 \x01(\tR\bnextStep\"\xa8\x05\n" +
 	"\aJobView\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
@@ -923,7 +1022,10 @@ const file_descant_v1_job_proto_rawDesc = "" +
 	"\bwarnings\x18\x0e \x03(\tR\bwarnings\x126\n" +
 	"\n" +
 	"evaluation\x18\x0f \x01(\v2\x16.descant.v1.EvaluationR\n" +
-	"evaluationB\x13Z\x11descant/pkg/pb;pbb\x06proto3"
+	"evaluation\x126\n" +
+	"\n" +
+	"checkpoint\x18\x10 \x01(\v2\x16.descant.v1.CheckpointR\n" +
+	"checkpointB\x13Z\x11descant/pkg/pb;pbb\x06proto3"
 
 var (
 	file_descant_v1_job_proto_rawDescOnce sync.Once
@@ -937,46 +1039,50 @@ func file_descant_v1_job_proto_rawDescGZIP() []byte {
 	return file_descant_v1_job_proto_rawDescData
 }
 
-var file_descant_v1_job_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_descant_v1_job_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_descant_v1_job_proto_goTypes = []any{
 	(*Job)(nil),                   // 0: descant.v1.Job
-	(*Artifacts)(nil),             // 1: descant.v1.Artifacts
-	(*Leak)(nil),                  // 2: descant.v1.Leak
-	(*Error)(nil),                 // 3: descant.v1.Error
-	(*Problem)(nil),               // 4: descant.v1.Problem
-	(*JobView)(nil),               // 5: descant.v1.JobView
-	nil,                           // 6: descant.v1.Artifacts.FilesEntry
-	(*Step)(nil),                  // 7: descant.v1.Step
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
-	(*Evaluation)(nil),            // 9: descant.v1.Evaluation
-	(*structpb.Struct)(nil),       // 10: google.protobuf.Struct
+	(*Checkpoint)(nil),            // 1: descant.v1.Checkpoint
+	(*Artifacts)(nil),             // 2: descant.v1.Artifacts
+	(*Leak)(nil),                  // 3: descant.v1.Leak
+	(*Error)(nil),                 // 4: descant.v1.Error
+	(*Problem)(nil),               // 5: descant.v1.Problem
+	(*JobView)(nil),               // 6: descant.v1.JobView
+	nil,                           // 7: descant.v1.Artifacts.FilesEntry
+	(*Step)(nil),                  // 8: descant.v1.Step
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*Evaluation)(nil),            // 10: descant.v1.Evaluation
+	(*structpb.Struct)(nil),       // 11: google.protobuf.Struct
 }
 var file_descant_v1_job_proto_depIdxs = []int32{
-	3,  // 0: descant.v1.Job.error:type_name -> descant.v1.Error
-	7,  // 1: descant.v1.Job.progress:type_name -> descant.v1.Step
-	1,  // 2: descant.v1.Job.artifacts:type_name -> descant.v1.Artifacts
-	8,  // 3: descant.v1.Job.created_at:type_name -> google.protobuf.Timestamp
-	8,  // 4: descant.v1.Job.updated_at:type_name -> google.protobuf.Timestamp
-	8,  // 5: descant.v1.Job.started_at:type_name -> google.protobuf.Timestamp
-	8,  // 6: descant.v1.Job.finished_at:type_name -> google.protobuf.Timestamp
-	9,  // 7: descant.v1.Job.evaluation:type_name -> descant.v1.Evaluation
-	6,  // 8: descant.v1.Artifacts.files:type_name -> descant.v1.Artifacts.FilesEntry
-	2,  // 9: descant.v1.Artifacts.leak:type_name -> descant.v1.Leak
-	4,  // 10: descant.v1.Error.problems:type_name -> descant.v1.Problem
-	10, // 11: descant.v1.JobView.spec:type_name -> google.protobuf.Struct
-	3,  // 12: descant.v1.JobView.error:type_name -> descant.v1.Error
-	7,  // 13: descant.v1.JobView.progress:type_name -> descant.v1.Step
-	1,  // 14: descant.v1.JobView.artifacts:type_name -> descant.v1.Artifacts
-	8,  // 15: descant.v1.JobView.created_at:type_name -> google.protobuf.Timestamp
-	8,  // 16: descant.v1.JobView.updated_at:type_name -> google.protobuf.Timestamp
-	8,  // 17: descant.v1.JobView.started_at:type_name -> google.protobuf.Timestamp
-	8,  // 18: descant.v1.JobView.finished_at:type_name -> google.protobuf.Timestamp
-	9,  // 19: descant.v1.JobView.evaluation:type_name -> descant.v1.Evaluation
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	4,  // 0: descant.v1.Job.error:type_name -> descant.v1.Error
+	8,  // 1: descant.v1.Job.progress:type_name -> descant.v1.Step
+	2,  // 2: descant.v1.Job.artifacts:type_name -> descant.v1.Artifacts
+	9,  // 3: descant.v1.Job.created_at:type_name -> google.protobuf.Timestamp
+	9,  // 4: descant.v1.Job.updated_at:type_name -> google.protobuf.Timestamp
+	9,  // 5: descant.v1.Job.started_at:type_name -> google.protobuf.Timestamp
+	9,  // 6: descant.v1.Job.finished_at:type_name -> google.protobuf.Timestamp
+	10, // 7: descant.v1.Job.evaluation:type_name -> descant.v1.Evaluation
+	1,  // 8: descant.v1.Job.checkpoint_info:type_name -> descant.v1.Checkpoint
+	9,  // 9: descant.v1.Checkpoint.time:type_name -> google.protobuf.Timestamp
+	7,  // 10: descant.v1.Artifacts.files:type_name -> descant.v1.Artifacts.FilesEntry
+	3,  // 11: descant.v1.Artifacts.leak:type_name -> descant.v1.Leak
+	5,  // 12: descant.v1.Error.problems:type_name -> descant.v1.Problem
+	11, // 13: descant.v1.JobView.spec:type_name -> google.protobuf.Struct
+	4,  // 14: descant.v1.JobView.error:type_name -> descant.v1.Error
+	8,  // 15: descant.v1.JobView.progress:type_name -> descant.v1.Step
+	2,  // 16: descant.v1.JobView.artifacts:type_name -> descant.v1.Artifacts
+	9,  // 17: descant.v1.JobView.created_at:type_name -> google.protobuf.Timestamp
+	9,  // 18: descant.v1.JobView.updated_at:type_name -> google.protobuf.Timestamp
+	9,  // 19: descant.v1.JobView.started_at:type_name -> google.protobuf.Timestamp
+	9,  // 20: descant.v1.JobView.finished_at:type_name -> google.protobuf.Timestamp
+	10, // 21: descant.v1.JobView.evaluation:type_name -> descant.v1.Evaluation
+	1,  // 22: descant.v1.JobView.checkpoint:type_name -> descant.v1.Checkpoint
+	23, // [23:23] is the sub-list for method output_type
+	23, // [23:23] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_descant_v1_job_proto_init() }
@@ -991,7 +1097,7 @@ func file_descant_v1_job_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_descant_v1_job_proto_rawDesc), len(file_descant_v1_job_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -53,7 +53,8 @@ type AdapterManifest struct {
 	Metrics map[string]float64 `protobuf:"bytes,12,rep,name=metrics,proto3" json:"metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	// Build of the trainer.
 	Trainer string `protobuf:"bytes,13,opt,name=trainer,proto3" json:"trainer,omitempty"`
-	// Digest of the checkpoint that it was made from.
+	// Digest of the checkpoint that training last went on from; empty if one
+	// worker ran it from its beginning to its end.
 	ParentCheckpoint string `protobuf:"bytes,14,opt,name=parent_checkpoint,json=parentCheckpoint,proto3" json:"parent_checkpoint,omitempty"`
 	// When training ended.
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`

@@ -85,12 +85,13 @@ func (a *Attempt) Update(ctx context.Context, message string, edit func(*pb.Job)
 	return a.change(ctx, change, edit)
 }
 
-// Emit publishes an event of the job.
+// Emit publishes an event of the job. It also works on a job that was just paused: the first call that meets the pause
+// returns ErrPaused, the next one is stored.
 func (a *Attempt) Emit(ctx context.Context, event *pb.Event) error {
 	a.mu.Lock()
 	rec, ended := a.rec, a.ended
 	a.mu.Unlock()
-	if ended != nil {
+	if ended != nil && !errors.Is(ended, ErrPaused) {
 		return ended
 	}
 	event.Worker = a.runner.Worker

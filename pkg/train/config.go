@@ -157,6 +157,8 @@ type Result struct {
 	Evaluation *Evaluation
 	// TrainedParameters is the number of parameters that were trained.
 	TrainedParameters int64
+	// DType is what the frozen weights were multiplied in: f32 or bf16, never auto.
+	DType string
 }
 
 func (c Config) validate() error {

@@ -115,9 +115,11 @@ func (r *run) prepare() error {
 	return err
 }
 
-// loadBase reads the base's weights in the dtype of the settings.
+// loadBase reads the base's weights in the dtype of the settings: auto is f32.
 func (r *run) loadBase() (*model.Model, error) {
+	r.result.DType = job.DTypeBF16
 	if r.cfg.Training.DType != job.DTypeBF16 {
+		r.result.DType = job.DTypeF32
 		return model.Load(r.cfg.Device, r.cfg.BaseDir)
 	}
 	base, err := model.LoadBF16(r.cfg.Device, r.cfg.BaseDir)

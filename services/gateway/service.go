@@ -183,8 +183,20 @@ func view(rec bus.Record, err error) (*pb.JobView, error) {
 		Id: j.GetId(), Name: j.GetName(), State: j.GetState(), Spec: spec, Epoch: j.GetEpoch(), Attempts: j.GetAttempts(),
 		Error: j.GetError(), Progress: j.GetProgress(), Artifacts: j.GetArtifacts(), CreatedAt: j.GetCreatedAt(),
 		UpdatedAt: j.GetUpdatedAt(), StartedAt: j.GetStartedAt(), FinishedAt: j.GetFinishedAt(), Warnings: j.GetWarnings(),
-		Evaluation: j.GetEvaluation(),
+		Evaluation: j.GetEvaluation(), Checkpoint: newest(j),
 	}, nil
+}
+
+// newest is the newest checkpoint of a job, or nil. Records of older versions hold nothing but its key.
+func newest(j *pb.Job) *pb.Checkpoint {
+	key, info := j.GetCheckpoint(), j.GetCheckpointInfo()
+	switch key {
+	case "":
+		return nil
+	case info.GetKey():
+		return info
+	}
+	return &pb.Checkpoint{Key: key}
 }
 
 // refused gives an error the form in which it travels.

@@ -10,8 +10,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"descant/pkg/blob"
+	"descant/pkg/bus"
 	"descant/pkg/job"
 	"descant/pkg/pb"
 	"descant/pkg/stage"
@@ -57,38 +59,44 @@ func runDigest(a *stage.Attempt) string {
 }
 
 // store uploads a checkpoint and then has the record name it; the record is what counts. A job that
-// a person has just paused still gets its checkpoint.
-func (c *checkpoints) store(ctx context.Context, step int, dir string, progress *pb.Step, evaluation *pb.Evaluation) error {
+// a person has just paused still gets its checkpoint. What was reported up to the checkpoint is stored before it is
+// recorded, because the job may go on from there.
+func (c *checkpoints) store(ctx context.Context, made train.Checkpoint, reports *reporter) error {
 	// A checkpoint that is being stored is worth more than a quick end.
 	ctx = context.WithoutCancel(ctx)
 	a := c.attempt
-	prefix := fmt.Sprintf("checkpoints/%s/%08d-%08d", a.ID(), a.Job().GetEpoch(), step)
-	if _, err := stage.PutFolder(ctx, c.objects, prefix, dir, checkpointInfo{Job: a.ID(), Step: step}); err != nil {
+	prefix := fmt.Sprintf("checkpoints/%s/%08d-%08d", a.ID(), a.Job().GetEpoch(), made.Step)
+	folder, err := stage.PutFolder(ctx, c.objects, prefix, made.Dir, checkpointInfo{Job: a.ID(), Step: made.Step})
+	if err != nil {
 		return err
 	}
-	c.point(ctx, a.ID(), fmt.Sprintf("checkpoint %d stored", step))
+	c.point(ctx, a.ID(), fmt.Sprintf("checkpoint %d stored", made.Step))
+	if err := reports.flush(ctx); err != nil {
+		return job.InfrastructureError(job.CodeBus, fmt.Sprintf("report the steps up to the checkpoint of step %d", made.Step), err)
+	}
 	name := func() error {
-		return a.Update(ctx, fmt.Sprintf("checkpoint at step %d", step), func(j *pb.Job) {
+		return a.Update(ctx, fmt.Sprintf("checkpoint at step %d", made.Step), func(j *pb.Job) {
 			j.Checkpoint = prefix
+			j.CheckpointInfo = &pb.Checkpoint{Key: prefix, Step: uint32(made.Step), Time: bus.Timestamp(time.Now()), Digest: folder.Digest()}
 			j.Attempts = min(j.Attempts, 1) // the job got on: its attempts count from here
-			j.Progress = progress
-			if evaluation != nil {
+			j.Progress = reports.progress()
+			if evaluation := reports.lastEvaluation(); evaluation != nil {
 				j.Evaluation = evaluation
 			}
 		})
 	}
-	err := name()
+	err = name()
 	if errors.Is(err, stage.ErrPaused) {
 		err = name()
 	}
 	if err != nil {
 		return err
 	}
-	c.point(ctx, a.ID(), fmt.Sprintf("checkpoint %d recorded", step))
+	c.point(ctx, a.ID(), fmt.Sprintf("checkpoint %d recorded", made.Step))
 	c.prune(ctx, c.keep)
 	// The object store has it now; a long job must not fill the disk of its worker.
-	if err := os.RemoveAll(dir); err != nil {
-		a.Log().Warn("a stored checkpoint stays on this disk", "dir", dir, "error", err)
+	if err := os.RemoveAll(made.Dir); err != nil {
+		a.Log().Warn("a stored checkpoint stays on this disk", "dir", made.Dir, "error", err)
 	}
 	return nil
 }
@@ -96,6 +104,7 @@ func (c *checkpoints) store(ctx context.Context, step int, dir string, progress 
 // resumed is the checkpoint that an attempt goes on from.
 type resumed struct {
 	dir      string // empty when training starts from the beginning
+	digest   string // of the checkpoint's files
 	saved    train.Saved
 	warnings []string // what a person should know about it
 }
@@ -110,7 +119,7 @@ func (c *checkpoints) resume(ctx context.Context, dir string) (r resumed, err er
 	candidates := []string{latest}
 	for n := 0; n < len(candidates); n++ {
 		into := filepath.Join(dir, fmt.Sprintf("resume-%d", n))
-		r.saved, err = c.fetch(ctx, candidates[n], into)
+		r.saved, r.digest, err = c.fetch(ctx, candidates[n], into)
 		if err == nil {
 			r.dir = into
 			return r, nil
@@ -134,33 +143,33 @@ func (c *checkpoints) resume(ctx context.Context, dir string) (r resumed, err er
 		}
 	}
 	r.warnings = append(r.warnings, "no checkpoint can be used, training starts from the beginning")
-	r.saved = train.Saved{}
+	r.saved, r.digest = train.Saved{}, ""
 	return r, nil
 }
 
-// fetch brings one checkpoint here; stage.ErrDamaged says that it cannot be used.
-func (c *checkpoints) fetch(ctx context.Context, prefix, into string) (saved train.Saved, err error) {
+// fetch brings one checkpoint here and tells the digest of its files; stage.ErrDamaged says that it cannot be used.
+func (c *checkpoints) fetch(ctx context.Context, prefix, into string) (saved train.Saved, digest string, err error) {
 	folder, err := stage.GetFolder(ctx, c.objects, prefix)
 	if errors.Is(err, blob.ErrNotFound) {
-		return saved, fmt.Errorf("%w: it is gone from the object store", stage.ErrDamaged)
+		return saved, "", fmt.Errorf("%w: it is gone from the object store", stage.ErrDamaged)
 	}
 	if err != nil {
-		return saved, err
+		return saved, "", err
 	}
 	var info checkpointInfo
 	if err := json.Unmarshal(folder.Info, &info); err != nil {
-		return saved, fmt.Errorf("%w: its manifest: %w", stage.ErrDamaged, err)
+		return saved, "", fmt.Errorf("%w: its manifest: %w", stage.ErrDamaged, err)
 	}
 	if info.Job != c.attempt.ID() {
-		return saved, fmt.Errorf("%w: its manifest is of job %q", stage.ErrDamaged, info.Job)
+		return saved, "", fmt.Errorf("%w: its manifest is of job %q", stage.ErrDamaged, info.Job)
 	}
 	if _, err := folder.Fetch(ctx, c.objects, prefix, into); err != nil {
-		return saved, err
+		return saved, "", err
 	}
 	if saved, err = train.Inspect(into, c.digest); err != nil {
-		return saved, fmt.Errorf("%w: %w", stage.ErrDamaged, err)
+		return saved, "", fmt.Errorf("%w: %w", stage.ErrDamaged, err)
 	}
-	return saved, nil
+	return saved, folder.Digest(), nil
 }
 
 // stored is a checkpoint folder in the object store.

@@ -200,6 +200,35 @@ func (f *fleet) messages(t *testing.T, id string) []string {
 	return all
 }
 
+// steps are the numbers of the step events of a job, in order.
+func (f *fleet) steps(t *testing.T, id string) []int {
+	t.Helper()
+	var all []int
+	for event, err := range f.bus.Follow(t.Context(), id, bus.FollowOptions{Past: true}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if event.GetType() == bus.EventStep {
+			all = append(all, int(event.GetStep().GetStep()))
+		}
+	}
+	return all
+}
+
+// manifest is that of the adapter with a name.
+func (f *fleet) manifest(t *testing.T, name string) *pb.AdapterManifest {
+	t.Helper()
+	found, err := f.registry.Resolve(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := f.registry.Manifest(t.Context(), found.Version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return manifest
+}
+
 // weights are the files of a job's adapter that the training decides.
 func (f *fleet) weights(t *testing.T, name string) []byte {
 	t.Helper()

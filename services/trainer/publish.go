@@ -99,18 +99,10 @@ func (s *Service) manifest(a *stage.Attempt, run prepared, result *train.Result,
 		TokenizerDigest: artifacts.GetFiles()["tokenizer"], TemplateDigest: artifacts.GetFiles()["template"],
 		DatasetDigest: artifacts.GetDatasetDigest(), TokenizedDigest: artifacts.GetTokenizedDigest(),
 		EvalDatasetDigest: artifacts.GetEvalDatasetDigest(), EvalTokenizedDigest: artifacts.GetEvalTokenizedDigest(),
-		Job: a.ID(), Spec: spec, Parent: a.Spec.Training.InitFrom, Trainer: "descant " + s.deps.Version, CreatedAt: bus.Timestamp(time.Now()), Progress: progress,
-		SpecDigest: a.Spec.Digest(), Device: s.deps.Device.Kind(), Dtype: dtype(a.Spec.Training),
+		Job: a.ID(), Spec: spec, Parent: a.Spec.Training.InitFrom, ParentCheckpoint: run.resume.digest, Trainer: "descant " + s.deps.Version, CreatedAt: bus.Timestamp(time.Now()), Progress: progress,
+		SpecDigest: a.Spec.Digest(), Device: s.deps.Device.Kind(), Dtype: result.DType,
 		Metrics: metrics,
 	}, nil
-}
-
-// dtype is the arithmetic of a training.
-func dtype(t job.Training) string {
-	if t.DType == job.DTypeAuto {
-		return job.DTypeF32
-	}
-	return t.DType
 }
 
 // writeCard writes the model card of an adapter that has none.

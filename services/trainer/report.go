@@ -96,6 +96,8 @@ func describe(j *pb.Job, spec job.Spec, data rows, result *train.Result, manifes
 				fact("dataset digest", "数据集摘要", manifest.GetDatasetDigest()),
 				fact("tokenized digest", "分词结果摘要", manifest.GetTokenizedDigest()),
 				fact("trainer", "训练程序", manifest.GetTrainer()),
+				fact("device", "计算设备", manifest.GetDevice()),
+				fact("dtype", "数值类型", manifest.GetDtype()),
 				fact("made", "生成时间", manifest.GetCreatedAt().AsTime().Format(time.RFC3339)),
 			}},
 			{Title: report.Text{En: "settings", Zh: "设置"}, Facts: settings(spec)},

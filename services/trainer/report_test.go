@@ -48,16 +48,22 @@ func TestDescribe(t *testing.T) {
 		{{1, 2, 3, 4}, {-100, -100, 3, 4}}, // two of four
 	}
 	run := describe(&pb.Job{Id: "ft-1", Warnings: []string{"careful"}, Artifacts: &pb.Artifacts{Leak: &pb.Leak{EvalRows: 9, Leaked: 2}}}, spec, data, &train.Result{Steps: 7, FinalLoss: 1.25},
-		&pb.AdapterManifest{BaseDigest: "sha256:2"})
-	found := map[string]string{}
+		&pb.AdapterManifest{BaseDigest: "sha256:2", Device: "xla", Dtype: "f32"})
+	found, lineage := map[string]string{}, map[string]string{}
 	for _, s := range append(run.Sections, report.Section{Facts: run.Summary}) {
 		for _, f := range s.Facts {
 			found[f.Name.En] = f.Value
+			if s.Title.En == "lineage" {
+				lineage[f.Name.En] = f.Value
+			}
 		}
+	}
+	if lineage["dtype"] != "f32" { // the settings say auto, as the request did
+		t.Errorf("the dtype of the training is %q", lineage["dtype"])
 	}
 	for name, want := range map[string]string{
 		"final loss": "1.2500", "steps": "7", "rows": "3", "tokens a row": "2 – 4 – 4 (min, median, max)", "trained tokens": "60.0 %",
-		"base digest": "sha256:2", "learning_rate": "0.0002", "rows for evaluation that are trained, too": "2 / 9", "method": "lora", "seed": "42",
+		"base digest": "sha256:2", "device": "xla", "learning_rate": "0.0002", "rows for evaluation that are trained, too": "2 / 9", "method": "lora", "seed": "42",
 	} {
 		if found[name] != want {
 			t.Errorf("%s is %q, expected %q", name, found[name], want)

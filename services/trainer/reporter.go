@@ -3,6 +3,8 @@ package trainer
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -12,14 +14,20 @@ import (
 )
 
 // reporter publishes step and eval events beside the training, so that a slow or absent server does not slow
-// the steps. What cannot be sent waits; when too much waits, the oldest is dropped and counted.
+// the steps. What cannot be sent waits; when too much waits, the oldest is dropped and an event tells how many were.
+// Before a checkpoint is recorded the training waits for [reporter.flush]: the steps up to it will never run again.
 type reporter struct {
-	attempt *stage.Attempt
-	every   int // a step event each so many steps
+	emit  func(context.Context, *pb.Event) error // see [stage.Attempt.Emit]
+	log   *slog.Logger
+	every int // a step event each so many steps
+
+	// sending is held while events are sent, so that each is sent once and in order.
+	sending sync.Mutex
 
 	mu      sync.Mutex
 	waiting []*pb.Event
-	dropped int
+	dropped int // and not told yet
+	told    int // of dropped, by the event that is on its way
 	latest  *pb.Step
 	// evaluated is the last evaluation.
 	evaluated *pb.Evaluation
@@ -33,7 +41,7 @@ const sendingTime = 10 * time.Second
 
 func newReporter(a *stage.Attempt, every int) *reporter {
 	// Until the first step the last one is that of the checkpoint from which the training goes on.
-	return &reporter{attempt: a, every: every, latest: a.Job().GetProgress(), wake: make(chan struct{}, 1)}
+	return &reporter{emit: a.Emit, log: a.Log(), every: every, latest: a.Job().GetProgress(), wake: make(chan struct{}, 1)}
 }
 
 // step takes a step that is done.
@@ -86,13 +94,13 @@ func (r *reporter) lastEvaluation() *pb.Evaluation {
 func (r *reporter) run(ctx context.Context) {
 	for {
 		if err := r.flush(ctx); err != nil {
-			if errors.Is(err, stage.ErrLost) || errors.Is(err, stage.ErrCancelled) || errors.Is(err, stage.ErrPaused) {
+			if errors.Is(err, stage.ErrLost) || errors.Is(err, stage.ErrCancelled) {
 				return
 			}
 			if ctx.Err() != nil {
 				return // the rest is flushed when the training has ended
 			}
-			r.attempt.Log().Warn("step events wait for the server", "error", err)
+			r.log.Warn("step events wait for the server", "error", err)
 			select {
 			case <-ctx.Done():
 			case <-time.After(time.Second):
@@ -106,34 +114,58 @@ func (r *reporter) run(ctx context.Context) {
 	}
 }
 
-// flush sends what is waiting, in order.
+// flush returns when everything is stored that was reported before, or with the first error.
 func (r *reporter) flush(ctx context.Context) error {
+	r.sending.Lock()
+	defer r.sending.Unlock()
 	for {
-		r.mu.Lock()
-		if len(r.waiting) == 0 {
-			r.mu.Unlock()
+		event := r.next()
+		if event == nil {
 			return nil
 		}
-		event := r.waiting[0]
-		r.mu.Unlock()
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		if err := r.send(ctx, event); err != nil {
 			return err
 		}
-		r.mu.Lock()
-		if len(r.waiting) > 0 && r.waiting[0] == event {
-			r.waiting = r.waiting[1:]
-		}
-		r.mu.Unlock()
+		r.sent(event)
+	}
+}
+
+// next is the event to send now, or nil. After a gap it is one that tells of the gap.
+func (r *reporter) next() *pb.Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.waiting) == 0 {
+		return nil
+	}
+	if r.told = r.dropped; r.told > 0 {
+		return &pb.Event{Type: bus.EventLog, Level: "warn", Message: fmt.Sprintf(
+			"%d step and eval events were dropped, as the server was away for too long: the curves have a gap here", r.told)}
+	}
+	return r.waiting[0]
+}
+
+// sent takes an event off the list, unless it was dropped meanwhile.
+func (r *reporter) sent(event *pb.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dropped -= r.told
+	r.told = 0
+	if len(r.waiting) > 0 && r.waiting[0] == event {
+		r.waiting = r.waiting[1:]
 	}
 }
 
 // send waits for an event that is on its way even when ctx ends: given up half-way, it could be stored and then
-// be sent a second time.
+// be sent a second time. A job that a person has just paused still finishes its step, which is told, too.
 func (r *reporter) send(ctx context.Context, event *pb.Event) error {
 	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), sendingTime)
 	defer done()
-	return r.attempt.Emit(ctx, event)
+	err := r.emit(ctx, event)
+	if errors.Is(err, stage.ErrPaused) {
+		err = r.emit(ctx, event)
+	}
+	return err
 }

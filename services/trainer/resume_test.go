@@ -127,6 +127,9 @@ func killedAnywhere(t *testing.T, f *fleet, want []byte) {
 		if started := []int{0, points[name][0].from, points[name][1].from}; !slices.Equal(got, started) {
 			t.Errorf("%s, killed at %v, went on from the steps %v, want %v", name, points[name], got, started)
 		}
+		if got := slices.Compact(slices.Sorted(slices.Values(f.steps(t, id)))); !slices.Equal(got, upTo(steps)) {
+			t.Errorf("%s, killed at %v: the events tell of the steps %v", name, points[name], got)
+		}
 	}
 	w.stop(t)
 }
@@ -160,13 +163,15 @@ func killedAfterTheLastStep(t *testing.T, f *fleet, want []byte) {
 	if !bytes.Equal(f.finished(t, "last", f.start(t, nil)), want) {
 		t.Error("the adapter has other bytes than that of the training that was not stopped")
 	}
-	found, err := f.registry.Resolve(t.Context(), "last")
-	if err != nil {
-		t.Fatal(err)
+	manifest := f.manifest(t, "last")
+	if made := f.job(t, id).Job.GetCheckpointInfo(); made.GetStep() != 8 || made.GetDigest() == "" || manifest.GetParentCheckpoint() != made.GetDigest() {
+		t.Errorf("it went on from the checkpoint %q, the record tells of %v", manifest.GetParentCheckpoint(), made)
 	}
-	manifest, err := f.registry.Manifest(t.Context(), found.Version)
-	if err != nil {
-		t.Fatal(err)
+	if device, dtype := manifest.GetDevice(), manifest.GetDtype(); device != "go" || dtype != job.DTypeF32 {
+		t.Errorf("the manifest says device %q and dtype %q", device, dtype)
+	}
+	if from := f.manifest(t, "whole").GetParentCheckpoint(); from != "" {
+		t.Errorf("a training that nobody disturbed went on from %s", from)
 	}
 	step := f.job(t, id).Job.GetProgress()
 	if loss := manifest.GetMetrics()["final_loss"]; loss <= 0 || step.GetStep() != 8 || step.GetLoss() != loss || manifest.GetProgress().GetStep() != 8 {
@@ -210,6 +215,10 @@ func pausedAndResumed(t *testing.T, f *fleet, want []byte) {
 	f.person(t, id, job.StateQueued)
 	if !bytes.Equal(f.finished(t, "paused", second), want) {
 		t.Error("the adapter has other bytes than that of the training that was not paused")
+	}
+	// The step that the pause met was finished, and is told.
+	if got := f.steps(t, id); !slices.Equal(got, upTo(steps)) {
+		t.Errorf("the events tell of the steps %v", got)
 	}
 }
 

@@ -144,20 +144,22 @@ func (s *Service) learn(ctx context.Context, a *stage.Attempt, run prepared) (*t
 		OnStep:       func(step train.Step) { reports.step(stepMessage(step)) },
 		OnEvaluation: func(e train.Evaluation) { reports.evaluation(evaluationMessage(e)) },
 		OnCheckpoint: func(ctx context.Context, c train.Checkpoint) error {
-			return run.checkpoints.store(ctx, c.Step, c.Dir, reports.progress(), reports.lastEvaluation())
+			return run.checkpoints.store(ctx, c, reports)
 		},
 	})
 	detach()
 	cancel(nil)
 	stopReporting()
 	<-ended
-	flushing, done := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-	defer done()
-	if flushErr := reports.flush(flushing); flushErr != nil {
-		a.Log().Warn("step events are missing", "error", flushErr)
-	}
+	flushErr := reports.flush(context.WithoutCancel(ctx)) // each event has its own limit of time
 	if err != nil {
+		if flushErr != nil {
+			a.Log().Warn("the last step events are missing", "error", flushErr)
+		}
 		return nil, nil, trainError(ctx, a, err)
+	}
+	if flushErr != nil { // the report would lack steps that the adapter has
+		return nil, nil, job.InfrastructureError(job.CodeBus, "report the last steps", flushErr)
 	}
 	return result, reports.progress(), nil
 }

@@ -93,13 +93,14 @@ func TestPauseOutlivesARestart(t *testing.T) {
 	}
 	s.Services["gateway"].Stop(t)
 	s.StartService(t, "")
-	if r := ok(t, env, "jobs", "show", id); !strings.Contains(r.out, "paused") {
+	saved := strings.TrimPrefix(seen[len(seen)-1].GetMessage(), "checkpoint at step ")
+	if r := ok(t, env, "jobs", "show", id); !strings.Contains(r.out, "paused") || !strings.Contains(r.out, "checkpoint   step "+saved+", ") ||
+		!strings.Contains(r.out, " ago, checkpoints/"+id+"/") {
 		t.Errorf("after a restart the job is\n%s", r.out)
 	}
 	if r := ok(t, env, "jobs", "resume", id); !strings.Contains(r.out, id+" is queued") {
 		t.Errorf("jobs resume says %q", r.out)
 	}
-	saved := strings.TrimPrefix(seen[len(seen)-1].GetMessage(), "checkpoint at step ")
 	s.Events(t, id, next, func(e *pb.Event) bool { return e.GetMessage() == "training goes on after step "+saved })
 	if r := descant(t, env, "jobs", "resume", id); r.code != 1 || !strings.Contains(r.errors, "only a paused job can be resumed") {
 		t.Errorf("resuming a job that trains: %d\n%s", r.code, r.errors)
