@@ -125,23 +125,21 @@ func (m *adapterMemory) inputs(layer int) []*model.Array {
 	return list
 }
 
-// write fills the columns of an adapter: all of them, zeros where it has no weights.
-func (m *adapterMemory) write(at *adapter, weights *lora.Adapter) error {
-	for layer := range m.a {
-		for i, p := range m.projections {
-			a, b := m.a[layer][i], m.b[layer][i]
-			for row := range p.In {
-				clear(a.Values()[row*m.columns+at.from : row*m.columns+at.to])
+// write fills the columns of an adapter in one layer: all of them, zeros where it has no weights.
+func (m *adapterMemory) write(layer int, at *adapter, weights *lora.Adapter) error {
+	for i, p := range m.projections {
+		a, b := m.a[layer][i], m.b[layer][i]
+		for row := range p.In {
+			clear(a.Values()[row*m.columns+at.from : row*m.columns+at.to])
+		}
+		clear(b.Values()[at.from*p.Out : at.to*p.Out])
+		for _, module := range weights.Layers[layer] {
+			if module.Local == p.Module {
+				m.place(a.Values(), b.Values(), at.from, module, weights.Flats[layer])
 			}
-			clear(b.Values()[at.from*p.Out : at.to*p.Out])
-			for _, module := range weights.Layers[layer] {
-				if module.Local == p.Module {
-					m.place(a.Values(), b.Values(), at.from, module, weights.Flats[layer])
-				}
-			}
-			if err := errors.Join(a.Commit(), b.Commit()); err != nil {
-				return fmt.Errorf("load adapter %q: %w", at.key, err)
-			}
+		}
+		if err := errors.Join(a.Commit(), b.Commit()); err != nil {
+			return fmt.Errorf("load adapter %q: %w", at.key, err)
 		}
 	}
 	return nil

@@ -113,42 +113,6 @@ func (e *Engine) signal() {
 	}
 }
 
-// LoadAdapter reads a folder that PEFT (or pkg/lora) wrote and serves it under key; requests that are running with
-// an adapter of the same key finish with that one. It returns when the adapter is ready.
-func (e *Engine) LoadAdapter(ctx context.Context, key, dir string) error {
-	if key == "" {
-		return fmt.Errorf("load adapter %s: the empty key is the bare base: give a name", dir)
-	}
-	weights, width, err := readAdapter(e.steps.base.Config, dir)
-	if err != nil {
-		return fmt.Errorf("load adapter %q: %w", key, err)
-	}
-	e.mu.Lock()
-	if e.closed {
-		e.mu.Unlock()
-		return ErrClosed
-	}
-	a, err := e.adapters.reserve(key, width)
-	if before := e.adapters.byKey[key]; err != nil && before != nil && before.users == 0 {
-		// There is no room for both, and nobody would notice the gap.
-		e.adapters.retire(before)
-		a, err = e.adapters.reserve(key, width)
-	}
-	e.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	err = e.order(ctx, func() error { return e.steps.adapters.write(a, weights) })
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if err != nil {
-		e.adapters.retire(a)
-		return err
-	}
-	e.adapters.publish(a)
-	return nil
-}
-
 // UnloadAdapter stops serving key; requests that run with it finish. It says whether the key was loaded.
 func (e *Engine) UnloadAdapter(key string) bool {
 	e.mu.Lock()

@@ -190,6 +190,11 @@ func longest(rows []*sequence) int {
 
 // take samples the next token of a sequence and ends it where that was the last.
 func (e *Engine) take(rows []*sequence, s *sequence, logits []float32) {
+	if s.req.probe != nil {
+		s.req.probe(logits)
+		e.finish(rows, s, nil)
+		return
+	}
 	if ended, err := s.take(logits[:e.opts.UsedVocab]); ended || err != nil {
 		e.finish(rows, s, err)
 	}

@@ -31,6 +31,8 @@ type Request struct {
 	// Constraint narrows the choice; nil leaves it free. The output ends by itself where the constraint allows nothing
 	// more, and stop ids can be chosen only where it may end.
 	Constraint Constraint
+	// probe, if not nil, gets the logits behind the prompt, [vocab], and no token is chosen.
+	probe func(logits []float32)
 }
 
 // MaxTopLogprobs is the most that [Request.TopLogprobs] may be.
