@@ -77,6 +77,7 @@ func defaults() Config {
 
 // setWork gives every service its folder below root.
 func (c *Config) setWork(root string) {
+	c.Gateway.WorkDir = filepath.Join(root, "gateway")
 	c.Tokenizer.WorkDir = filepath.Join(root, "tokenizer")
 	c.Trainer.WorkDir = filepath.Join(root, "trainer")
 	c.Inference.WorkDir = filepath.Join(root, "inference")
@@ -96,7 +97,7 @@ func dataHome() string {
 // settle makes every path absolute, because the embedded object store changes the working folder of the
 // process, and checks what no package checks for itself.
 func (c *Config) settle() error {
-	paths := []*string{&c.Embedded.Dir, &c.Hub.CacheDir, &c.Hub.WorkDir, &c.Tokenizer.WorkDir, &c.Trainer.WorkDir, &c.Inference.WorkDir, &c.Bus.CA, &c.Bus.Credentials}
+	paths := []*string{&c.Embedded.Dir, &c.Hub.CacheDir, &c.Hub.WorkDir, &c.Gateway.WorkDir, &c.Tokenizer.WorkDir, &c.Trainer.WorkDir, &c.Inference.WorkDir, &c.Bus.CA, &c.Bus.Credentials}
 	for i := range c.Hub.LocalDirs {
 		paths = append(paths, &c.Hub.LocalDirs[i])
 	}

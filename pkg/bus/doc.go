@@ -15,6 +15,7 @@
 //	adapters.{list,get,alias,promote,rollback}
 //	                                 J  micro service
 //	models.{list,get}                J  micro service
+//	datasets.{list,get,delete}       J  micro service
 //	inference.chat                   J  pb.ChatRequest → pb.ChatChunk …, ended
 //	                                    by an empty message; the gateways answer
 //	infer.worker.<id>                P  the same for one worker

@@ -27,6 +27,9 @@ type Request struct {
 	Rows []json.RawMessage `json:"rows,omitempty" yaml:"-" help:"rows of the dataset itself, at most 256 KiB"`
 	// Name is what the adapter is published under; left out, it is made from the job's id.
 	Name string `json:"name,omitempty" yaml:"name" help:"name of the adapter: a-z, 0-9 and ._-, at most 63 characters"`
+	// Metadata are the caller's own words about the job, by which it can be found in a list. They mean nothing else and are
+	// not part of the spec: the same request with other metadata is the same job, which keeps the first ones.
+	Metadata Metadata `json:"metadata,omitempty" yaml:"-" help:"your own words about the job, at most 16 pairs of texts"`
 
 	Training `yaml:",inline"`
 }
@@ -96,6 +99,7 @@ func (r *Request) validate(unread []Problem) []Problem {
 			found = append(found, *p)
 		}
 	}
+	found = append(found, r.Metadata.problems()...)
 	found = append(found, r.Training.Validate()...)
 	kept := found[:0]
 	for _, p := range found {

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"descant/pkg/bus"
 	"descant/pkg/job"
@@ -158,8 +159,9 @@ func TestErrorsOfAnswers(t *testing.T) {
 	}{
 		"unknown model": {unknown, http.StatusNotFound, CodeModelNotFound, ""},
 		"too long":      {bus.Fail(job.UserError(job.CodeContextLength, "too long", "").Proto()), http.StatusBadRequest, "context_length_exceeded", ""},
-		"no worker":     {bus.ErrNoResponders, http.StatusServiceUnavailable, CodeNoWorker, "5"},
+		"no worker":     {bus.ErrNoResponders, http.StatusServiceUnavailable, "no_worker", "5"},
 		"not ready":     {job.InfrastructureError(job.CodeNotReady, "load", errors.New("busy")), http.StatusServiceUnavailable, "not_ready", "1"},
+		"full":          {job.RefusedError(job.CodeOverloaded, "full", "", 1500*time.Millisecond), http.StatusTooManyRequests, "overloaded", "2"},
 		"silent":        {bus.ErrSilent, http.StatusGatewayTimeout, CodeTimeout, ""},
 		"bug":           {errors.New("boom"), http.StatusInternalServerError, "internal", ""},
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"descant/pkg/bus"
 	"descant/pkg/job"
@@ -30,7 +31,6 @@ const (
 	CodeInvalidJSON          = "invalid_json"
 	CodeInvalidAPIKey        = "invalid_api_key"
 	CodeModelNotFound        = "model_not_found"
-	CodeNoWorker             = "no_worker"
 	CodeTimeout              = "timeout"
 	CodeTooLarge             = "request_too_large"
 )
@@ -103,9 +103,7 @@ func AsError(err error) *Error {
 	case errors.As(err, &tooLarge):
 		return newError(http.StatusRequestEntityTooLarge, TypeInvalidRequest, "", CodeTooLarge, fmt.Sprintf("the body is larger than %d bytes", tooLarge.Limit))
 	case errors.Is(err, bus.ErrNoResponders):
-		e := newError(http.StatusServiceUnavailable, TypeServer, "", CodeNoWorker, "nobody answers at the moment: start an inference worker (`descant inference`), or try again when one is up")
-		e.RetryAfter = 5
-		return e
+		return fromJob(job.RefusedError(job.CodeNoWorker, "no inference worker is there", "start one (`descant inference`), or try again when one is up", 5*time.Second))
 	case errors.Is(err, bus.ErrSilent), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return newError(http.StatusGatewayTimeout, TypeServer, "", CodeTimeout, err.Error()+"; try again")
 	}
@@ -114,10 +112,12 @@ func AsError(err error) *Error {
 
 // fromJob maps the error classes of package job.
 func fromJob(e *job.Error) *Error {
-	status, typ, retry := http.StatusInternalServerError, TypeServer, 0
+	status, typ, retry := http.StatusInternalServerError, TypeServer, int((e.RetryAfter+time.Second-1)/time.Second)
 	switch {
+	case e.Code == job.CodeOverloaded:
+		status, typ = http.StatusTooManyRequests, TypeRateLimit
 	case e.Class == job.Infrastructure:
-		status, retry = http.StatusServiceUnavailable, 1
+		status, retry = http.StatusServiceUnavailable, max(retry, 1)
 	case e.Class != job.User:
 	case e.Code == job.CodeNotFound, e.Code == job.CodeModelMissing:
 		status, typ = http.StatusNotFound, TypeInvalidRequest
@@ -128,8 +128,7 @@ func fromJob(e *job.Error) *Error {
 	if len(e.Problems) > 0 {
 		param = e.Problems[0].Field
 	}
-	flat := *e // the text of a job.Error names every problem and the next step
-	out := newError(status, typ, param, string(e.Code), flat.Error())
+	out := newError(status, typ, param, string(e.Code), e.Error()) // with every problem and the next step
 	out.RetryAfter = retry
 	for _, p := range e.Problems {
 		message := p.Reason

@@ -73,7 +73,11 @@ type ListJobsRequest struct {
 	// Only jobs in this state; empty means all.
 	State string `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
 	// Most jobs to return, newest first; 0 means 100.
-	Limit         uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	Limit uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Id of a job; only older ones are returned. Empty means from the newest.
+	After string `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
+	// Only jobs whose metadata has all of these.
+	Metadata      map[string]string `protobuf:"bytes,4,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -122,11 +126,27 @@ func (x *ListJobsRequest) GetLimit() uint32 {
 	return 0
 }
 
+func (x *ListJobsRequest) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+func (x *ListJobsRequest) GetMetadata() map[string]string {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
 // ListJobsResponse answers ListJobsRequest.
 type ListJobsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Jobs, newest first.
-	Jobs          []*JobView `protobuf:"bytes,1,rep,name=jobs,proto3" json:"jobs,omitempty"`
+	Jobs []*JobView `protobuf:"bytes,1,rep,name=jobs,proto3" json:"jobs,omitempty"`
+	// Whether there are older ones than those.
+	HasMore       bool `protobuf:"varint,2,opt,name=has_more,json=hasMore,proto3" json:"has_more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -166,6 +186,13 @@ func (x *ListJobsResponse) GetJobs() []*JobView {
 		return x.Jobs
 	}
 	return nil
+}
+
+func (x *ListJobsResponse) GetHasMore() bool {
+	if x != nil {
+		return x.HasMore
+	}
+	return false
 }
 
 // CancelJobRequest asks finetune.jobs.cancel; the reply is a JobView.
@@ -666,12 +693,18 @@ const file_descant_v1_api_proto_rawDesc = "" +
 	"\x14descant/v1/api.proto\x12\n" +
 	"descant.v1\x1a\x14descant/v1/job.proto\x1a\x19descant/v1/registry.proto\x1a\x18descant/v1/serving.proto\"\x1f\n" +
 	"\rGetJobRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"=\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\xd7\x01\n" +
 	"\x0fListJobsRequest\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\rR\x05limit\";\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\tR\x05after\x12E\n" +
+	"\bmetadata\x18\x04 \x03(\v2).descant.v1.ListJobsRequest.MetadataEntryR\bmetadata\x1a;\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"V\n" +
 	"\x10ListJobsResponse\x12'\n" +
-	"\x04jobs\x18\x01 \x03(\v2\x13.descant.v1.JobViewR\x04jobs\":\n" +
+	"\x04jobs\x18\x01 \x03(\v2\x13.descant.v1.JobViewR\x04jobs\x12\x19\n" +
+	"\bhas_more\x18\x02 \x01(\bR\ahasMore\":\n" +
 	"\x10CancelJobRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x15\n" +
@@ -712,7 +745,7 @@ func file_descant_v1_api_proto_rawDescGZIP() []byte {
 	return file_descant_v1_api_proto_rawDescData
 }
 
-var file_descant_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_descant_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_descant_v1_api_proto_goTypes = []any{
 	(*GetJobRequest)(nil),        // 0: descant.v1.GetJobRequest
 	(*ListJobsRequest)(nil),      // 1: descant.v1.ListJobsRequest
@@ -726,25 +759,27 @@ var file_descant_v1_api_proto_goTypes = []any{
 	(*PromoteRequest)(nil),       // 9: descant.v1.PromoteRequest
 	(*RollbackRequest)(nil),      // 10: descant.v1.RollbackRequest
 	(*ErrorResponse)(nil),        // 11: descant.v1.ErrorResponse
-	(*JobView)(nil),              // 12: descant.v1.JobView
-	(*AdapterEntry)(nil),         // 13: descant.v1.AdapterEntry
-	(*AdapterVersion)(nil),       // 14: descant.v1.AdapterVersion
-	(*AdapterManifest)(nil),      // 15: descant.v1.AdapterManifest
-	(*WorkerAdapter)(nil),        // 16: descant.v1.WorkerAdapter
-	(*Error)(nil),                // 17: descant.v1.Error
+	nil,                          // 12: descant.v1.ListJobsRequest.MetadataEntry
+	(*JobView)(nil),              // 13: descant.v1.JobView
+	(*AdapterEntry)(nil),         // 14: descant.v1.AdapterEntry
+	(*AdapterVersion)(nil),       // 15: descant.v1.AdapterVersion
+	(*AdapterManifest)(nil),      // 16: descant.v1.AdapterManifest
+	(*WorkerAdapter)(nil),        // 17: descant.v1.WorkerAdapter
+	(*Error)(nil),                // 18: descant.v1.Error
 }
 var file_descant_v1_api_proto_depIdxs = []int32{
-	12, // 0: descant.v1.ListJobsResponse.jobs:type_name -> descant.v1.JobView
-	13, // 1: descant.v1.ListAdaptersResponse.adapters:type_name -> descant.v1.AdapterEntry
-	14, // 2: descant.v1.GetAdapterResponse.version:type_name -> descant.v1.AdapterVersion
-	15, // 3: descant.v1.GetAdapterResponse.manifest:type_name -> descant.v1.AdapterManifest
-	16, // 4: descant.v1.GetAdapterResponse.workers:type_name -> descant.v1.WorkerAdapter
-	17, // 5: descant.v1.ErrorResponse.error:type_name -> descant.v1.Error
-	6,  // [6:6] is the sub-list for method output_type
-	6,  // [6:6] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	12, // 0: descant.v1.ListJobsRequest.metadata:type_name -> descant.v1.ListJobsRequest.MetadataEntry
+	13, // 1: descant.v1.ListJobsResponse.jobs:type_name -> descant.v1.JobView
+	14, // 2: descant.v1.ListAdaptersResponse.adapters:type_name -> descant.v1.AdapterEntry
+	15, // 3: descant.v1.GetAdapterResponse.version:type_name -> descant.v1.AdapterVersion
+	16, // 4: descant.v1.GetAdapterResponse.manifest:type_name -> descant.v1.AdapterManifest
+	17, // 5: descant.v1.GetAdapterResponse.workers:type_name -> descant.v1.WorkerAdapter
+	18, // 6: descant.v1.ErrorResponse.error:type_name -> descant.v1.Error
+	7,  // [7:7] is the sub-list for method output_type
+	7,  // [7:7] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_descant_v1_api_proto_init() }
@@ -762,7 +797,7 @@ func file_descant_v1_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_descant_v1_api_proto_rawDesc), len(file_descant_v1_api_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

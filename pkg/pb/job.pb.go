@@ -70,8 +70,14 @@ type Job struct {
 	// More about the checkpoint; unset where a version that did not know it
 	// stored it.
 	CheckpointInfo *Checkpoint `protobuf:"bytes,20,opt,name=checkpoint_info,json=checkpointInfo,proto3" json:"checkpoint_info,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The dataset as the request named it, such as a file's id.
+	Dataset string `protobuf:"bytes,21,opt,name=dataset,proto3" json:"dataset,omitempty"`
+	// The dataset for evaluation as the request named it.
+	EvalDataset string `protobuf:"bytes,22,opt,name=eval_dataset,json=evalDataset,proto3" json:"eval_dataset,omitempty"`
+	// The caller's own words about the job; they mean nothing here.
+	Metadata      map[string]string `protobuf:"bytes,23,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Job) Reset() {
@@ -240,6 +246,27 @@ func (x *Job) GetEvaluation() *Evaluation {
 func (x *Job) GetCheckpointInfo() *Checkpoint {
 	if x != nil {
 		return x.CheckpointInfo
+	}
+	return nil
+}
+
+func (x *Job) GetDataset() string {
+	if x != nil {
+		return x.Dataset
+	}
+	return ""
+}
+
+func (x *Job) GetEvalDataset() string {
+	if x != nil {
+		return x.EvalDataset
+	}
+	return ""
+}
+
+func (x *Job) GetMetadata() map[string]string {
+	if x != nil {
+		return x.Metadata
 	}
 	return nil
 }
@@ -769,7 +796,13 @@ type JobView struct {
 	// The last evaluation.
 	Evaluation *Evaluation `protobuf:"bytes,15,opt,name=evaluation,proto3" json:"evaluation,omitempty"`
 	// The newest checkpoint; unset before the first one.
-	Checkpoint    *Checkpoint `protobuf:"bytes,16,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	Checkpoint *Checkpoint `protobuf:"bytes,16,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	// The dataset as the request named it.
+	Dataset string `protobuf:"bytes,17,opt,name=dataset,proto3" json:"dataset,omitempty"`
+	// The dataset for evaluation as the request named it.
+	EvalDataset string `protobuf:"bytes,18,opt,name=eval_dataset,json=evalDataset,proto3" json:"eval_dataset,omitempty"`
+	// The caller's own words about the job.
+	Metadata      map[string]string `protobuf:"bytes,19,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -916,12 +949,33 @@ func (x *JobView) GetCheckpoint() *Checkpoint {
 	return nil
 }
 
+func (x *JobView) GetDataset() string {
+	if x != nil {
+		return x.Dataset
+	}
+	return ""
+}
+
+func (x *JobView) GetEvalDataset() string {
+	if x != nil {
+		return x.EvalDataset
+	}
+	return ""
+}
+
+func (x *JobView) GetMetadata() map[string]string {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
 var File_descant_v1_job_proto protoreflect.FileDescriptor
 
 const file_descant_v1_job_proto_rawDesc = "" +
 	"\n" +
 	"\x14descant/v1/job.proto\x12\n" +
-	"descant.v1\x1a\x15descant/v1/step.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x89\x06\n" +
+	"descant.v1\x1a\x15descant/v1/step.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\a\n" +
 	"\x03Job\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04spec\x18\x02 \x01(\fR\x04spec\x12\x14\n" +
@@ -951,7 +1005,13 @@ const file_descant_v1_job_proto_rawDesc = "" +
 	"\n" +
 	"evaluation\x18\x13 \x01(\v2\x16.descant.v1.EvaluationR\n" +
 	"evaluation\x12?\n" +
-	"\x0fcheckpoint_info\x18\x14 \x01(\v2\x16.descant.v1.CheckpointR\x0echeckpointInfo\"z\n" +
+	"\x0fcheckpoint_info\x18\x14 \x01(\v2\x16.descant.v1.CheckpointR\x0echeckpointInfo\x12\x18\n" +
+	"\adataset\x18\x15 \x01(\tR\adataset\x12!\n" +
+	"\feval_dataset\x18\x16 \x01(\tR\vevalDataset\x129\n" +
+	"\bmetadata\x18\x17 \x03(\v2\x1d.descant.v1.Job.MetadataEntryR\bmetadata\x1a;\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"z\n" +
 	"\n" +
 	"Checkpoint\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
@@ -999,7 +1059,7 @@ const file_descant_v1_job_proto_rawDesc = "" +
 	"\x05field\x18\x01 \x01(\tR\x05field\x12\x12\n" +
 	"\x04line\x18\x02 \x01(\rR\x04line\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12\x1b\n" +
-	"\tnext_step\x18\x04 \x01(\tR\bnextStep\"\xa8\x05\n" +
+	"\tnext_step\x18\x04 \x01(\tR\bnextStep\"\xe1\x06\n" +
 	"\aJobView\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
@@ -1025,7 +1085,13 @@ const file_descant_v1_job_proto_rawDesc = "" +
 	"evaluation\x126\n" +
 	"\n" +
 	"checkpoint\x18\x10 \x01(\v2\x16.descant.v1.CheckpointR\n" +
-	"checkpointB\x13Z\x11descant/pkg/pb;pbb\x06proto3"
+	"checkpoint\x12\x18\n" +
+	"\adataset\x18\x11 \x01(\tR\adataset\x12!\n" +
+	"\feval_dataset\x18\x12 \x01(\tR\vevalDataset\x12=\n" +
+	"\bmetadata\x18\x13 \x03(\v2!.descant.v1.JobView.MetadataEntryR\bmetadata\x1a;\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x13Z\x11descant/pkg/pb;pbb\x06proto3"
 
 var (
 	file_descant_v1_job_proto_rawDescOnce sync.Once
@@ -1039,7 +1105,7 @@ func file_descant_v1_job_proto_rawDescGZIP() []byte {
 	return file_descant_v1_job_proto_rawDescData
 }
 
-var file_descant_v1_job_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_descant_v1_job_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_descant_v1_job_proto_goTypes = []any{
 	(*Job)(nil),                   // 0: descant.v1.Job
 	(*Checkpoint)(nil),            // 1: descant.v1.Checkpoint
@@ -1048,41 +1114,45 @@ var file_descant_v1_job_proto_goTypes = []any{
 	(*Error)(nil),                 // 4: descant.v1.Error
 	(*Problem)(nil),               // 5: descant.v1.Problem
 	(*JobView)(nil),               // 6: descant.v1.JobView
-	nil,                           // 7: descant.v1.Artifacts.FilesEntry
-	(*Step)(nil),                  // 8: descant.v1.Step
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
-	(*Evaluation)(nil),            // 10: descant.v1.Evaluation
-	(*structpb.Struct)(nil),       // 11: google.protobuf.Struct
+	nil,                           // 7: descant.v1.Job.MetadataEntry
+	nil,                           // 8: descant.v1.Artifacts.FilesEntry
+	nil,                           // 9: descant.v1.JobView.MetadataEntry
+	(*Step)(nil),                  // 10: descant.v1.Step
+	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
+	(*Evaluation)(nil),            // 12: descant.v1.Evaluation
+	(*structpb.Struct)(nil),       // 13: google.protobuf.Struct
 }
 var file_descant_v1_job_proto_depIdxs = []int32{
 	4,  // 0: descant.v1.Job.error:type_name -> descant.v1.Error
-	8,  // 1: descant.v1.Job.progress:type_name -> descant.v1.Step
+	10, // 1: descant.v1.Job.progress:type_name -> descant.v1.Step
 	2,  // 2: descant.v1.Job.artifacts:type_name -> descant.v1.Artifacts
-	9,  // 3: descant.v1.Job.created_at:type_name -> google.protobuf.Timestamp
-	9,  // 4: descant.v1.Job.updated_at:type_name -> google.protobuf.Timestamp
-	9,  // 5: descant.v1.Job.started_at:type_name -> google.protobuf.Timestamp
-	9,  // 6: descant.v1.Job.finished_at:type_name -> google.protobuf.Timestamp
-	10, // 7: descant.v1.Job.evaluation:type_name -> descant.v1.Evaluation
+	11, // 3: descant.v1.Job.created_at:type_name -> google.protobuf.Timestamp
+	11, // 4: descant.v1.Job.updated_at:type_name -> google.protobuf.Timestamp
+	11, // 5: descant.v1.Job.started_at:type_name -> google.protobuf.Timestamp
+	11, // 6: descant.v1.Job.finished_at:type_name -> google.protobuf.Timestamp
+	12, // 7: descant.v1.Job.evaluation:type_name -> descant.v1.Evaluation
 	1,  // 8: descant.v1.Job.checkpoint_info:type_name -> descant.v1.Checkpoint
-	9,  // 9: descant.v1.Checkpoint.time:type_name -> google.protobuf.Timestamp
-	7,  // 10: descant.v1.Artifacts.files:type_name -> descant.v1.Artifacts.FilesEntry
-	3,  // 11: descant.v1.Artifacts.leak:type_name -> descant.v1.Leak
-	5,  // 12: descant.v1.Error.problems:type_name -> descant.v1.Problem
-	11, // 13: descant.v1.JobView.spec:type_name -> google.protobuf.Struct
-	4,  // 14: descant.v1.JobView.error:type_name -> descant.v1.Error
-	8,  // 15: descant.v1.JobView.progress:type_name -> descant.v1.Step
-	2,  // 16: descant.v1.JobView.artifacts:type_name -> descant.v1.Artifacts
-	9,  // 17: descant.v1.JobView.created_at:type_name -> google.protobuf.Timestamp
-	9,  // 18: descant.v1.JobView.updated_at:type_name -> google.protobuf.Timestamp
-	9,  // 19: descant.v1.JobView.started_at:type_name -> google.protobuf.Timestamp
-	9,  // 20: descant.v1.JobView.finished_at:type_name -> google.protobuf.Timestamp
-	10, // 21: descant.v1.JobView.evaluation:type_name -> descant.v1.Evaluation
-	1,  // 22: descant.v1.JobView.checkpoint:type_name -> descant.v1.Checkpoint
-	23, // [23:23] is the sub-list for method output_type
-	23, // [23:23] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	7,  // 9: descant.v1.Job.metadata:type_name -> descant.v1.Job.MetadataEntry
+	11, // 10: descant.v1.Checkpoint.time:type_name -> google.protobuf.Timestamp
+	8,  // 11: descant.v1.Artifacts.files:type_name -> descant.v1.Artifacts.FilesEntry
+	3,  // 12: descant.v1.Artifacts.leak:type_name -> descant.v1.Leak
+	5,  // 13: descant.v1.Error.problems:type_name -> descant.v1.Problem
+	13, // 14: descant.v1.JobView.spec:type_name -> google.protobuf.Struct
+	4,  // 15: descant.v1.JobView.error:type_name -> descant.v1.Error
+	10, // 16: descant.v1.JobView.progress:type_name -> descant.v1.Step
+	2,  // 17: descant.v1.JobView.artifacts:type_name -> descant.v1.Artifacts
+	11, // 18: descant.v1.JobView.created_at:type_name -> google.protobuf.Timestamp
+	11, // 19: descant.v1.JobView.updated_at:type_name -> google.protobuf.Timestamp
+	11, // 20: descant.v1.JobView.started_at:type_name -> google.protobuf.Timestamp
+	11, // 21: descant.v1.JobView.finished_at:type_name -> google.protobuf.Timestamp
+	12, // 22: descant.v1.JobView.evaluation:type_name -> descant.v1.Evaluation
+	1,  // 23: descant.v1.JobView.checkpoint:type_name -> descant.v1.Checkpoint
+	9,  // 24: descant.v1.JobView.metadata:type_name -> descant.v1.JobView.MetadataEntry
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_descant_v1_job_proto_init() }
@@ -1097,7 +1167,7 @@ func file_descant_v1_job_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_descant_v1_job_proto_rawDesc), len(file_descant_v1_job_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -101,3 +101,16 @@ func (r *Registry) Datasets(ctx context.Context) ([]Dataset, error) {
 	}
 	return sets, nil
 }
+
+// DeleteDataset takes a name away and returns what it stood for. The file stays where it is, by its digest: jobs that
+// were made with it go on.
+func (r *Registry) DeleteDataset(ctx context.Context, name string) (Dataset, error) {
+	set, err := r.Dataset(ctx, name)
+	if err != nil {
+		return set, err
+	}
+	if err := r.objects.Delete(ctx, datasetKey(name)); err != nil {
+		return set, storeError("delete dataset "+name, err)
+	}
+	return set, nil
+}

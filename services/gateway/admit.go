@@ -63,7 +63,8 @@ func (g *Gateway) admit(ctx context.Context, data []byte) (rec bus.Record, fresh
 	if err != nil {
 		return rec, false, err
 	}
-	first := &pb.Job{Id: spec.ID(), Spec: spec.Canonical(), State: string(job.StateReceived), Name: spec.Name, Artifacts: &pb.Artifacts{}}
+	first := &pb.Job{Id: spec.ID(), Spec: spec.Canonical(), State: string(job.StateReceived), Name: spec.Name, Artifacts: &pb.Artifacts{},
+		Dataset: request.Dataset, EvalDataset: request.EvalDataset, Metadata: request.Metadata}
 	change := bus.Change{
 		Events: []*pb.Event{{Type: bus.EventState, Message: fmt.Sprintf("received: adapter %s on %s from %s", spec.Name, spec.Model, spec.Dataset)}},
 		Stage:  string(job.StageTokenize),

@@ -63,6 +63,20 @@ func (g *Gateway) apiRoutes() *http.ServeMux {
 	route("POST /v1/chat/completions", openai.ChatCompletions(g.router.Ask, g.log), openai.ScopeInfer)
 	route("GET /v1/models", g.getModels, openai.ScopeInfer, openai.ScopeTrain)
 	route("GET /v1/models/{model...}", g.getModel, openai.ScopeInfer, openai.ScopeTrain)
+	route("POST /v1/files", g.createFile, openai.ScopeTrain)
+	route("GET /v1/files", g.listFiles, openai.ScopeTrain)
+	route("GET /v1/files/{file}", g.getFile, openai.ScopeTrain)
+	route("DELETE /v1/files/{file}", g.deleteFile, openai.ScopeTrain)
+	route("GET /v1/files/{file}/content", g.fileContent, openai.ScopeTrain)
+
+	route("POST /v1/fine_tuning/jobs", g.createJob, openai.ScopeTrain)
+	route("GET /v1/fine_tuning/jobs", g.listJobs, openai.ScopeTrain)
+	route("GET /v1/fine_tuning/jobs/{job}", g.getJob, openai.ScopeTrain)
+	for _, action := range []string{"cancel", "pause", "resume"} {
+		route("POST /v1/fine_tuning/jobs/{job}/"+action, g.controlJob(action), openai.ScopeTrain)
+	}
+	route("GET /v1/fine_tuning/jobs/{job}/events", g.jobEvents, openai.ScopeTrain)
+	route("GET /v1/fine_tuning/jobs/{job}/checkpoints", g.jobCheckpoints, openai.ScopeTrain)
 	return mux
 }
 

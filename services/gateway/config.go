@@ -28,11 +28,15 @@ type Config struct {
 	// APIKeys are the keys of the HTTP API, one a line, each with the scopes that it has (infer, train, admin) or, without
 	// any, all of them. Defaults to none: everybody on this machine may do everything.
 	APIKeys lifecycle.Secret `yaml:"api_keys" help:"keys of the HTTP API, one a line, each with its scopes (infer, train, admin; none: all)"`
+	// MaxUpload is the largest file that is taken over HTTP. Defaults to 4GiB.
+	MaxUpload lifecycle.Bytes `yaml:"max_upload" help:"largest file that is taken over HTTP"`
+	// WorkDir is where an uploaded file lies while it is checked. Defaults to the cache folder's work/gateway.
+	WorkDir string `yaml:"work_dir" help:"folder for uploaded files while they are checked"`
 }
 
 // Defaults returns the configuration of `descant up`.
 func Defaults() Config {
-	return Config{Reconcile: 15 * time.Second, Grace: 2 * time.Minute, WaitForWorker: 3 * time.Second, Addr: "127.0.0.1:8000"}
+	return Config{Reconcile: 15 * time.Second, Grace: 2 * time.Minute, WaitForWorker: 3 * time.Second, Addr: "127.0.0.1:8000", MaxUpload: 4 << 30}
 }
 
 // Validate returns what is wrong with the configuration.
@@ -49,6 +53,9 @@ func (c Config) Validate() error {
 	}
 	if c.Addr == AddrOff {
 		return nil
+	}
+	if c.MaxUpload < 1 || c.WorkDir == "" {
+		return fmt.Errorf("gateway: max_upload is %s and work_dir is %q: give a size above 0 and a folder", c.MaxUpload, c.WorkDir)
 	}
 	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
 		return fmt.Errorf("gateway: addr %q: use host:port such as 127.0.0.1:8000, or off", c.Addr)

@@ -34,7 +34,9 @@ func newGateway(t *testing.T) *Gateway {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.Close() })
-	g, err := New(Defaults(), Deps{
+	cfg := Defaults()
+	cfg.WorkDir = t.TempDir()
+	g, err := New(cfg, Deps{
 		Bus: b, Objects: objects, Registry: registry.New(objects, b.Registry()), Bucket: store.Bucket, Version: "0.0.0",
 		Log: slog.New(slog.DiscardHandler),
 	})

@@ -26,17 +26,20 @@ func (g *Gateway) jobs() bus.Service {
 				rec, _, err := g.admit(ctx, data)
 				return view(rec, err)
 			}),
-			bus.NewMethod("finetune.jobs.get", func(ctx context.Context, req *pb.GetJobRequest) (*pb.JobView, error) {
-				rec, err := g.find(ctx, req.GetId())
-				if err == nil {
-					g.progress(ctx, rec.Job)
-				}
-				return view(rec, err)
-			}),
+			bus.NewMethod("finetune.jobs.get", g.get),
 			bus.NewMethod("finetune.jobs.list", g.list),
 			g.controlMethod("cancel"), g.controlMethod("pause"), g.controlMethod("resume"),
 		},
 	}
+}
+
+// get finds a job and how far it is.
+func (g *Gateway) get(ctx context.Context, req *pb.GetJobRequest) (*pb.JobView, error) {
+	rec, err := g.find(ctx, req.GetId())
+	if err == nil {
+		g.progress(ctx, rec.Job)
+	}
+	return view(rec, err)
 }
 
 func (g *Gateway) controlMethod(action string) bus.Method {
@@ -113,10 +116,22 @@ func (g *Gateway) list(ctx context.Context, req *pb.ListJobsRequest) (*pb.ListJo
 	if limit == 0 {
 		limit = defaultListLimit
 	}
+	if after := req.GetAfter(); after != "" {
+		i := slices.IndexFunc(all, func(rec bus.Record) bool { return rec.Job.GetId() == after })
+		if i < 0 {
+			return nil, refused(job.UserError(job.CodeBadRequest, fmt.Sprintf("there is no job %q to go on after", after), "begin with the newest",
+				job.Problem{Field: "after", Found: after, Reason: "is no job"}))
+		}
+		all = all[i+1:]
+	}
 	reply := new(pb.ListJobsResponse)
 	for _, rec := range all {
-		if req.GetState() != "" && rec.Job.GetState() != req.GetState() || len(reply.Jobs) == limit {
+		if req.GetState() != "" && rec.Job.GetState() != req.GetState() || !hasAll(rec.Job.GetMetadata(), req.GetMetadata()) {
 			continue
+		}
+		if len(reply.Jobs) == limit {
+			reply.HasMore = true
+			break
 		}
 		one, err := view(rec, nil)
 		if err != nil {
@@ -125,6 +140,15 @@ func (g *Gateway) list(ctx context.Context, req *pb.ListJobsRequest) (*pb.ListJo
 		reply.Jobs = append(reply.Jobs, one)
 	}
 	return reply, nil
+}
+
+func hasAll(have, wanted map[string]string) bool {
+	for name, value := range wanted {
+		if got, ok := have[name]; !ok || got != value {
+			return false
+		}
+	}
+	return true
 }
 
 // find reads a job by its id or by a beginning of it that only one job has.
@@ -183,7 +207,7 @@ func view(rec bus.Record, err error) (*pb.JobView, error) {
 		Id: j.GetId(), Name: j.GetName(), State: j.GetState(), Spec: spec, Epoch: j.GetEpoch(), Attempts: j.GetAttempts(),
 		Error: j.GetError(), Progress: j.GetProgress(), Artifacts: j.GetArtifacts(), CreatedAt: j.GetCreatedAt(),
 		UpdatedAt: j.GetUpdatedAt(), StartedAt: j.GetStartedAt(), FinishedAt: j.GetFinishedAt(), Warnings: j.GetWarnings(),
-		Evaluation: j.GetEvaluation(), Checkpoint: newest(j),
+		Evaluation: j.GetEvaluation(), Checkpoint: newest(j), Dataset: j.GetDataset(), EvalDataset: j.GetEvalDataset(), Metadata: j.GetMetadata(),
 	}, nil
 }
 

@@ -48,6 +48,7 @@ func common(base, work string) []string {
 		"DESCANT_GATEWAY_ADDR=127.0.0.1:0",
 		"DESCANT_DEVICE=go", // compiles nothing: a job of a few steps takes a second
 		"DESCANT_LOG_FORMAT=json",
+		"DESCANT_GATEWAY_WORK_DIR=" + filepath.Join(work, "gateway"),
 		"DESCANT_TOKENIZER_WORK_DIR=" + filepath.Join(work, "tokenizer"),
 		"DESCANT_TRAINER_WORK_DIR=" + filepath.Join(work, "trainer"),
 		"DESCANT_INFERENCE_WORK_DIR=" + filepath.Join(work, "inference"),
