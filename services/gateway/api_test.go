@@ -25,7 +25,7 @@ type apiClient struct {
 }
 
 // do sends a request and decodes the answer, whose status must be as expected.
-func (c apiClient) do(method, path string, body io.Reader, kind string, status int, into any) http.Header {
+func (c apiClient) do(method, path string, body io.Reader, kind string, status int, into any) {
 	c.test.Helper()
 	r, err := http.NewRequestWithContext(c.test.Context(), method, c.url+path, body)
 	if err != nil {
@@ -49,7 +49,7 @@ func (c apiClient) do(method, path string, body io.Reader, kind string, status i
 	if err := json.Unmarshal(data, into); err != nil {
 		c.test.Fatalf("%s %s: %v: %s", method, path, err, data)
 	}
-	return response.Header
+
 }
 
 func (c apiClient) get(path string, status int, into any) {

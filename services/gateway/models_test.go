@@ -71,7 +71,7 @@ func TestModels(t *testing.T) {
 	if a := support.GetAliases(); len(a) != 2 || a[0].GetAlias() != "latest" || a[0].GetVersion() != 2 || a[1].GetAlias() != "prod" || a[1].GetVersion() != 1 {
 		t.Errorf("aliases = %v", a)
 	}
-	other, err := New(Defaults(), g.deps)
+	other, err := New(g.cfg, g.deps)
 	if err != nil {
 		t.Fatal(err)
 	}
