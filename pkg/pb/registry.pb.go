@@ -73,8 +73,11 @@ type AdapterManifest struct {
 	EvalDatasetDigest string `protobuf:"bytes,21,opt,name=eval_dataset_digest,json=evalDatasetDigest,proto3" json:"eval_dataset_digest,omitempty"`
 	// Digest of its tokenized shards.
 	EvalTokenizedDigest string `protobuf:"bytes,22,opt,name=eval_tokenized_digest,json=evalTokenizedDigest,proto3" json:"eval_tokenized_digest,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// Logits that the trainer saw, by which a worker proves what it has loaded;
+	// unset in an adapter that was made elsewhere.
+	Probe         *Probe `protobuf:"bytes,23,opt,name=probe,proto3" json:"probe,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AdapterManifest) Reset() {
@@ -261,6 +264,95 @@ func (x *AdapterManifest) GetEvalTokenizedDigest() string {
 	return ""
 }
 
+func (x *AdapterManifest) GetProbe() *Probe {
+	if x != nil {
+		return x.Probe
+	}
+	return nil
+}
+
+// Probe is a prompt and some of the logits behind it.
+type Probe struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Token ids of the prompt: the same for every adapter of a vocabulary.
+	Prompt []int32 `protobuf:"varint,1,rep,packed,name=prompt,proto3" json:"prompt,omitempty"`
+	// Ids whose logits are told: the likeliest, and the most changed.
+	Ids []int32 `protobuf:"varint,2,rep,packed,name=ids,proto3" json:"ids,omitempty"`
+	// Logits of the ids with the adapter, f32.
+	Logits []float32 `protobuf:"fixed32,3,rep,packed,name=logits,proto3" json:"logits,omitempty"`
+	// The same of the bare base.
+	BaseLogits []float32 `protobuf:"fixed32,4,rep,packed,name=base_logits,json=baseLogits,proto3" json:"base_logits,omitempty"`
+	// What the frozen weights were multiplied in: f32 or bf16.
+	Dtype         string `protobuf:"bytes,5,opt,name=dtype,proto3" json:"dtype,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Probe) Reset() {
+	*x = Probe{}
+	mi := &file_descant_v1_registry_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Probe) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Probe) ProtoMessage() {}
+
+func (x *Probe) ProtoReflect() protoreflect.Message {
+	mi := &file_descant_v1_registry_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Probe.ProtoReflect.Descriptor instead.
+func (*Probe) Descriptor() ([]byte, []int) {
+	return file_descant_v1_registry_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Probe) GetPrompt() []int32 {
+	if x != nil {
+		return x.Prompt
+	}
+	return nil
+}
+
+func (x *Probe) GetIds() []int32 {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+func (x *Probe) GetLogits() []float32 {
+	if x != nil {
+		return x.Logits
+	}
+	return nil
+}
+
+func (x *Probe) GetBaseLogits() []float32 {
+	if x != nil {
+		return x.BaseLogits
+	}
+	return nil
+}
+
+func (x *Probe) GetDtype() string {
+	if x != nil {
+		return x.Dtype
+	}
+	return ""
+}
+
 // File is one file of an adapter in the object store.
 type File struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -276,7 +368,7 @@ type File struct {
 
 func (x *File) Reset() {
 	*x = File{}
-	mi := &file_descant_v1_registry_proto_msgTypes[1]
+	mi := &file_descant_v1_registry_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -288,7 +380,7 @@ func (x *File) String() string {
 func (*File) ProtoMessage() {}
 
 func (x *File) ProtoReflect() protoreflect.Message {
-	mi := &file_descant_v1_registry_proto_msgTypes[1]
+	mi := &file_descant_v1_registry_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -301,7 +393,7 @@ func (x *File) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use File.ProtoReflect.Descriptor instead.
 func (*File) Descriptor() ([]byte, []int) {
-	return file_descant_v1_registry_proto_rawDescGZIP(), []int{1}
+	return file_descant_v1_registry_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *File) GetName() string {
@@ -345,7 +437,7 @@ type AdapterEntry struct {
 
 func (x *AdapterEntry) Reset() {
 	*x = AdapterEntry{}
-	mi := &file_descant_v1_registry_proto_msgTypes[2]
+	mi := &file_descant_v1_registry_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -357,7 +449,7 @@ func (x *AdapterEntry) String() string {
 func (*AdapterEntry) ProtoMessage() {}
 
 func (x *AdapterEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_descant_v1_registry_proto_msgTypes[2]
+	mi := &file_descant_v1_registry_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -370,7 +462,7 @@ func (x *AdapterEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdapterEntry.ProtoReflect.Descriptor instead.
 func (*AdapterEntry) Descriptor() ([]byte, []int) {
-	return file_descant_v1_registry_proto_rawDescGZIP(), []int{2}
+	return file_descant_v1_registry_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *AdapterEntry) GetName() string {
@@ -421,7 +513,7 @@ type Canary struct {
 
 func (x *Canary) Reset() {
 	*x = Canary{}
-	mi := &file_descant_v1_registry_proto_msgTypes[3]
+	mi := &file_descant_v1_registry_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -433,7 +525,7 @@ func (x *Canary) String() string {
 func (*Canary) ProtoMessage() {}
 
 func (x *Canary) ProtoReflect() protoreflect.Message {
-	mi := &file_descant_v1_registry_proto_msgTypes[3]
+	mi := &file_descant_v1_registry_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -446,7 +538,7 @@ func (x *Canary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Canary.ProtoReflect.Descriptor instead.
 func (*Canary) Descriptor() ([]byte, []int) {
-	return file_descant_v1_registry_proto_rawDescGZIP(), []int{3}
+	return file_descant_v1_registry_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Canary) GetVersion() uint32 {
@@ -474,7 +566,7 @@ type AliasHistory struct {
 
 func (x *AliasHistory) Reset() {
 	*x = AliasHistory{}
-	mi := &file_descant_v1_registry_proto_msgTypes[4]
+	mi := &file_descant_v1_registry_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -486,7 +578,7 @@ func (x *AliasHistory) String() string {
 func (*AliasHistory) ProtoMessage() {}
 
 func (x *AliasHistory) ProtoReflect() protoreflect.Message {
-	mi := &file_descant_v1_registry_proto_msgTypes[4]
+	mi := &file_descant_v1_registry_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -499,7 +591,7 @@ func (x *AliasHistory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AliasHistory.ProtoReflect.Descriptor instead.
 func (*AliasHistory) Descriptor() ([]byte, []int) {
-	return file_descant_v1_registry_proto_rawDescGZIP(), []int{4}
+	return file_descant_v1_registry_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *AliasHistory) GetVersions() []uint32 {
@@ -534,7 +626,7 @@ type AdapterVersion struct {
 
 func (x *AdapterVersion) Reset() {
 	*x = AdapterVersion{}
-	mi := &file_descant_v1_registry_proto_msgTypes[5]
+	mi := &file_descant_v1_registry_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -546,7 +638,7 @@ func (x *AdapterVersion) String() string {
 func (*AdapterVersion) ProtoMessage() {}
 
 func (x *AdapterVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_descant_v1_registry_proto_msgTypes[5]
+	mi := &file_descant_v1_registry_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -559,7 +651,7 @@ func (x *AdapterVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdapterVersion.ProtoReflect.Descriptor instead.
 func (*AdapterVersion) Descriptor() ([]byte, []int) {
-	return file_descant_v1_registry_proto_rawDescGZIP(), []int{5}
+	return file_descant_v1_registry_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *AdapterVersion) GetVersion() uint32 {
@@ -623,7 +715,7 @@ var File_descant_v1_registry_proto protoreflect.FileDescriptor
 const file_descant_v1_registry_proto_rawDesc = "" +
 	"\n" +
 	"\x19descant/v1/registry.proto\x12\n" +
-	"descant.v1\x1a\x15descant/v1/step.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x06\n" +
+	"descant.v1\x1a\x15descant/v1/step.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa3\a\n" +
 	"\x0fAdapterManifest\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12&\n" +
@@ -650,10 +742,18 @@ const file_descant_v1_registry_proto_rawDesc = "" +
 	"\x06parent\x18\x13 \x01(\tR\x06parent\x12\x14\n" +
 	"\x05dtype\x18\x14 \x01(\tR\x05dtype\x12.\n" +
 	"\x13eval_dataset_digest\x18\x15 \x01(\tR\x11evalDatasetDigest\x122\n" +
-	"\x15eval_tokenized_digest\x18\x16 \x01(\tR\x13evalTokenizedDigest\x1a:\n" +
+	"\x15eval_tokenized_digest\x18\x16 \x01(\tR\x13evalTokenizedDigest\x12'\n" +
+	"\x05probe\x18\x17 \x01(\v2\x11.descant.v1.ProbeR\x05probe\x1a:\n" +
 	"\fMetricsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"F\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\x80\x01\n" +
+	"\x05Probe\x12\x16\n" +
+	"\x06prompt\x18\x01 \x03(\x05R\x06prompt\x12\x10\n" +
+	"\x03ids\x18\x02 \x03(\x05R\x03ids\x12\x16\n" +
+	"\x06logits\x18\x03 \x03(\x02R\x06logits\x12\x1f\n" +
+	"\vbase_logits\x18\x04 \x03(\x02R\n" +
+	"baseLogits\x12\x14\n" +
+	"\x05dtype\x18\x05 \x01(\tR\x05dtype\"F\n" +
 	"\x04File\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x12\n" +
@@ -701,40 +801,42 @@ func file_descant_v1_registry_proto_rawDescGZIP() []byte {
 	return file_descant_v1_registry_proto_rawDescData
 }
 
-var file_descant_v1_registry_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_descant_v1_registry_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_descant_v1_registry_proto_goTypes = []any{
 	(*AdapterManifest)(nil),       // 0: descant.v1.AdapterManifest
-	(*File)(nil),                  // 1: descant.v1.File
-	(*AdapterEntry)(nil),          // 2: descant.v1.AdapterEntry
-	(*Canary)(nil),                // 3: descant.v1.Canary
-	(*AliasHistory)(nil),          // 4: descant.v1.AliasHistory
-	(*AdapterVersion)(nil),        // 5: descant.v1.AdapterVersion
-	nil,                           // 6: descant.v1.AdapterManifest.MetricsEntry
-	nil,                           // 7: descant.v1.AdapterEntry.AliasesEntry
-	nil,                           // 8: descant.v1.AdapterEntry.CanariesEntry
-	nil,                           // 9: descant.v1.AdapterEntry.HistoryEntry
-	(*structpb.Struct)(nil),       // 10: google.protobuf.Struct
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
-	(*Step)(nil),                  // 12: descant.v1.Step
+	(*Probe)(nil),                 // 1: descant.v1.Probe
+	(*File)(nil),                  // 2: descant.v1.File
+	(*AdapterEntry)(nil),          // 3: descant.v1.AdapterEntry
+	(*Canary)(nil),                // 4: descant.v1.Canary
+	(*AliasHistory)(nil),          // 5: descant.v1.AliasHistory
+	(*AdapterVersion)(nil),        // 6: descant.v1.AdapterVersion
+	nil,                           // 7: descant.v1.AdapterManifest.MetricsEntry
+	nil,                           // 8: descant.v1.AdapterEntry.AliasesEntry
+	nil,                           // 9: descant.v1.AdapterEntry.CanariesEntry
+	nil,                           // 10: descant.v1.AdapterEntry.HistoryEntry
+	(*structpb.Struct)(nil),       // 11: google.protobuf.Struct
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*Step)(nil),                  // 13: descant.v1.Step
 }
 var file_descant_v1_registry_proto_depIdxs = []int32{
-	1,  // 0: descant.v1.AdapterManifest.files:type_name -> descant.v1.File
-	10, // 1: descant.v1.AdapterManifest.spec:type_name -> google.protobuf.Struct
-	6,  // 2: descant.v1.AdapterManifest.metrics:type_name -> descant.v1.AdapterManifest.MetricsEntry
-	11, // 3: descant.v1.AdapterManifest.created_at:type_name -> google.protobuf.Timestamp
-	12, // 4: descant.v1.AdapterManifest.progress:type_name -> descant.v1.Step
-	5,  // 5: descant.v1.AdapterEntry.versions:type_name -> descant.v1.AdapterVersion
-	7,  // 6: descant.v1.AdapterEntry.aliases:type_name -> descant.v1.AdapterEntry.AliasesEntry
-	8,  // 7: descant.v1.AdapterEntry.canaries:type_name -> descant.v1.AdapterEntry.CanariesEntry
-	9,  // 8: descant.v1.AdapterEntry.history:type_name -> descant.v1.AdapterEntry.HistoryEntry
-	11, // 9: descant.v1.AdapterVersion.published_at:type_name -> google.protobuf.Timestamp
-	3,  // 10: descant.v1.AdapterEntry.CanariesEntry.value:type_name -> descant.v1.Canary
-	4,  // 11: descant.v1.AdapterEntry.HistoryEntry.value:type_name -> descant.v1.AliasHistory
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	2,  // 0: descant.v1.AdapterManifest.files:type_name -> descant.v1.File
+	11, // 1: descant.v1.AdapterManifest.spec:type_name -> google.protobuf.Struct
+	7,  // 2: descant.v1.AdapterManifest.metrics:type_name -> descant.v1.AdapterManifest.MetricsEntry
+	12, // 3: descant.v1.AdapterManifest.created_at:type_name -> google.protobuf.Timestamp
+	13, // 4: descant.v1.AdapterManifest.progress:type_name -> descant.v1.Step
+	1,  // 5: descant.v1.AdapterManifest.probe:type_name -> descant.v1.Probe
+	6,  // 6: descant.v1.AdapterEntry.versions:type_name -> descant.v1.AdapterVersion
+	8,  // 7: descant.v1.AdapterEntry.aliases:type_name -> descant.v1.AdapterEntry.AliasesEntry
+	9,  // 8: descant.v1.AdapterEntry.canaries:type_name -> descant.v1.AdapterEntry.CanariesEntry
+	10, // 9: descant.v1.AdapterEntry.history:type_name -> descant.v1.AdapterEntry.HistoryEntry
+	12, // 10: descant.v1.AdapterVersion.published_at:type_name -> google.protobuf.Timestamp
+	4,  // 11: descant.v1.AdapterEntry.CanariesEntry.value:type_name -> descant.v1.Canary
+	5,  // 12: descant.v1.AdapterEntry.HistoryEntry.value:type_name -> descant.v1.AliasHistory
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_descant_v1_registry_proto_init() }
@@ -749,7 +851,7 @@ func file_descant_v1_registry_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_descant_v1_registry_proto_rawDesc), len(file_descant_v1_registry_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

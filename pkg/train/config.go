@@ -152,6 +152,8 @@ type Result struct {
 	// MaxLogitDiff is the largest change that the adapter makes to a logit of a row of the dataset (method
 	// lora): 0 would mean that it does nothing.
 	MaxLogitDiff float64
+	// Probe is by what others can tell that they have loaded the adapter (method lora).
+	Probe *Probe
 	// Evaluation is the last one, or the best one with load_best_model_at_end: that of the result. Nil without rows
 	// for evaluation.
 	Evaluation *Evaluation

@@ -252,7 +252,7 @@ func (m *measurement) measure(ctx context.Context) error {
 	m.compiled = m.run.compiler.Spent()
 	if m.run.adapter != nil {
 		begin := time.Now()
-		if _, err := m.run.effect(); err != nil {
+		if _, _, err := m.run.effect(); err != nil {
 			return err
 		}
 		m.checkTime = time.Since(begin)

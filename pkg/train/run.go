@@ -358,7 +358,7 @@ func (r *run) finish() (*Result, error) {
 			return nil, err
 		}
 		var err error
-		if res.MaxLogitDiff, err = r.effect(); err != nil {
+		if res.MaxLogitDiff, res.Probe, err = r.effect(); err != nil {
 			return nil, fmt.Errorf("check adapter: %w", err)
 		}
 	} else {
@@ -374,34 +374,6 @@ func (r *run) finish() (*Result, error) {
 	res.PeakRSS = device.MemoryFacts().PeakRSS
 	res.Compilations, res.CompileTime = r.compiler.Compilations(), r.compiler.Spent()
 	return res, nil
-}
-
-// effect is the largest change of a logit that the adapter makes on the first row, at a few places of it.
-func (r *run) effect() (float64, error) {
-	ids, _ := r.cfg.Rows.Row(0)
-	ids = ids[:min(len(ids), 32)]
-	b := model.Batch{Rows: 1, Width: len(ids), IDs: ids}
-	places := []int32{int32(len(ids) / 2), int32(len(ids) - 1)}
-	params := make([]*model.Array, len(r.engine.layers))
-	for i, g := range r.engine.layers {
-		if g != nil {
-			params[i] = g.value
-		}
-	}
-	var logits [2][]float32
-	for i, patch := range []model.Patch{nil, r.adapter} {
-		f := model.NewForward(r.engine.base, r.compiler, patch, params)
-		defer f.Close()
-		var err error
-		if _, logits[i], err = f.Logits(b, places); err != nil {
-			return 0, err
-		}
-	}
-	largest := 0.0
-	for i, v := range logits[0] {
-		largest = max(largest, math.Abs(float64(v)-float64(logits[1][i])))
-	}
-	return largest, nil
 }
 
 // speed remembers the latest steps.

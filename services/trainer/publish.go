@@ -101,8 +101,17 @@ func (s *Service) manifest(a *stage.Attempt, run prepared, result *train.Result,
 		EvalDatasetDigest: artifacts.GetEvalDatasetDigest(), EvalTokenizedDigest: artifacts.GetEvalTokenizedDigest(),
 		Job: a.ID(), Spec: spec, Parent: a.Spec.Training.InitFrom, ParentCheckpoint: run.resume.digest, Trainer: "descant " + s.deps.Version, CreatedAt: bus.Timestamp(time.Now()), Progress: progress,
 		SpecDigest: a.Spec.Digest(), Device: s.deps.Device.Kind(), Dtype: result.DType,
-		Metrics: metrics,
+		Metrics: metrics, Probe: probe(result),
 	}, nil
+}
+
+// probe is by what workers prove that they have loaded the adapter.
+func probe(result *train.Result) *pb.Probe {
+	if result.Probe == nil { // a model that was trained as a whole
+		return nil
+	}
+	p := result.Probe
+	return &pb.Probe{Prompt: p.Prompt, Ids: p.IDs, Logits: p.Logits, BaseLogits: p.Base, Dtype: result.DType}
 }
 
 // writeCard writes the model card of an adapter that has none.
