@@ -1,5 +1,7 @@
 package openai
 
+import "descant/pkg/pb"
+
 // ChatCompletion is the whole answer of POST /v1/chat/completions.
 type ChatCompletion struct {
 	ID      string       `json:"id"`
@@ -12,10 +14,10 @@ type ChatCompletion struct {
 
 // ChatChoice is one answer.
 type ChatChoice struct {
-	Index        int         `json:"index"`
-	Message      ChatMessage `json:"message"`
-	Logprobs     *struct{}   `json:"logprobs"` // null
-	FinishReason string      `json:"finish_reason"`
+	Index        int           `json:"index"`
+	Message      ChatMessage   `json:"message"`
+	Logprobs     *ChatLogprobs `json:"logprobs"`
+	FinishReason string        `json:"finish_reason"`
 }
 
 // ChatMessage is the message of an answer.
@@ -37,10 +39,10 @@ type ChatCompletionChunk struct {
 
 // ChatChunkChoice is a piece of one answer.
 type ChatChunkChoice struct {
-	Index        int       `json:"index"`
-	Delta        ChatDelta `json:"delta"`
-	Logprobs     *struct{} `json:"logprobs"`      // null
-	FinishReason *string   `json:"finish_reason"` // null until the end
+	Index        int           `json:"index"`
+	Delta        ChatDelta     `json:"delta"`
+	Logprobs     *ChatLogprobs `json:"logprobs"`
+	FinishReason *string       `json:"finish_reason"` // null until the end
 }
 
 // ChatDelta is what a piece adds to the message.
@@ -49,28 +51,67 @@ type ChatDelta struct {
 	Content *string `json:"content,omitempty"`
 }
 
+// ChatLogprobs are the tokens of an answer with how likely they were.
+type ChatLogprobs struct {
+	Content []TokenLogprob `json:"content"`
+	Refusal *struct{}      `json:"refusal"` // null
+}
+
+// TokenLogprob is a token and the likeliest ones at its place.
+type TokenLogprob struct {
+	Token       string       `json:"token"`
+	Logprob     float64      `json:"logprob"`
+	Bytes       []uint32     `json:"bytes"`
+	TopLogprobs []TopLogprob `json:"top_logprobs"`
+}
+
+// TopLogprob is a token that could have been.
+type TopLogprob struct {
+	Token   string   `json:"token"`
+	Logprob float64  `json:"logprob"`
+	Bytes   []uint32 `json:"bytes"`
+}
+
+// TextCompletion is the answer of POST /v1/completions, whole or one event of it.
+type TextCompletion struct {
+	ID      string       `json:"id"`
+	Object  string       `json:"object"` // text_completion
+	Created int64        `json:"created"`
+	Model   string       `json:"model"`
+	Choices []TextChoice `json:"choices"`
+	Usage   *Usage       `json:"usage,omitempty"`
+}
+
+// TextChoice is one answer, or a piece of it.
+type TextChoice struct {
+	Index        int           `json:"index"`
+	Text         string        `json:"text"`
+	Logprobs     *TextLogprobs `json:"logprobs"`
+	FinishReason *string       `json:"finish_reason"` // null until the end
+}
+
+// TextLogprobs are the tokens of an answer in the older form.
+type TextLogprobs struct {
+	Tokens        []string             `json:"tokens"`
+	TokenLogprobs []float64            `json:"token_logprobs"`
+	TopLogprobs   []map[string]float64 `json:"top_logprobs"`
+	TextOffset    []int                `json:"text_offset"` // in characters
+}
+
 // Usage counts tokens.
 type Usage struct {
-	PromptTokens     uint32 `json:"prompt_tokens"`
-	CompletionTokens uint32 `json:"completion_tokens"`
-	TotalTokens      uint32 `json:"total_tokens"`
+	PromptTokens        uint32        `json:"prompt_tokens"`
+	CompletionTokens    uint32        `json:"completion_tokens"`
+	TotalTokens         uint32        `json:"total_tokens"`
+	PromptTokensDetails PromptDetails `json:"prompt_tokens_details"`
 }
 
-// Model is a model as GET /v1/models lists it, with root and parent as vLLM has them.
-type Model struct {
-	ID      string `json:"id"`
-	Object  string `json:"object"` // model
-	Created int64  `json:"created"`
-	OwnedBy string `json:"owned_by"`
-	// Root is what answers: a base itself, or the adapter's version that the id stands for now (name@version).
-	Root string `json:"root"`
-	// Parent is the base of an adapter; null for a base.
-	Parent *string `json:"parent"`
+// PromptDetails tell how much of a prompt did not have to be computed.
+type PromptDetails struct {
+	CachedTokens uint32 `json:"cached_tokens"`
 }
 
-// Deleted is the answer to a DELETE.
-type Deleted struct {
-	ID      string `json:"id"`
-	Object  string `json:"object"`
-	Deleted bool   `json:"deleted"`
+func usageOf(u *pb.Usage) *Usage {
+	return &Usage{PromptTokens: u.GetPromptTokens(), CompletionTokens: u.GetCompletionTokens(), TotalTokens: u.GetTotalTokens(),
+		PromptTokensDetails: PromptDetails{CachedTokens: u.GetCachedTokens()}}
 }

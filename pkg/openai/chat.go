@@ -18,11 +18,15 @@ type Completion struct {
 	Request *pb.ChatRequest
 	// Stream asks for server-sent events, IncludeUsage for the counts at their end.
 	Stream, IncludeUsage bool
-	// User is the caller's own word for who asks; it is logged.
-	User string
 }
 
-const maxStops = 16
+// choices is how many answers are wanted.
+func (c *Completion) choices() int { return max(int(c.Request.GetN()), 1) }
+
+const (
+	maxStops   = 16
+	maxChoices = 128
+)
 
 // ReadChat reads the body of POST /v1/chat/completions. Every member is honoured or refused by name.
 func ReadChat(data []byte) (*Completion, error) {
@@ -53,9 +57,15 @@ func ReadChat(data []byte) (*Completion, error) {
 		req.Messages = append(req.Messages, readMessage(m, called))
 	}
 	readTools(o, req)
-	o.Only("logprobs", "log probabilities are not returned", "false")
-	o.Only("top_logprobs", "log probabilities are not returned", "0")
-	o.Only("response_format", "only text is generated", `{"type":"text"}`)
+	readFormat(o, req)
+	var logprobs bool
+	if o.Take("logprobs", &logprobs, "true or false") {
+		req.Logprobs = &logprobs
+	}
+	var top uint32
+	if o.Take("top_logprobs", &top, "a whole number from 0 to 20") {
+		req.TopLogprobs = &top
+	}
 	o.Only("modalities", "only text is generated", `["text"]`)
 	for name, reason := range map[string]string{
 		"audio": "only text is generated", "prediction": "predicted outputs are not used", "web_search_options": "there is no web search",
@@ -89,25 +99,27 @@ func (c *Completion) common(o *Object) {
 	}
 	c.sampling(o)
 	readStop(o, req)
-	o.Only("n", "one answer is given for a request", "1")
-	o.Only("logit_bias", "the logits are not biased", "{}")
-	o.Only("frequency_penalty", "use repetition_penalty", "0", "0.0")
-	o.Only("presence_penalty", "use repetition_penalty", "0", "0.0")
+	var n uint32
+	if o.Take("n", &n, wantCount) {
+		if n < 1 || n > maxChoices {
+			o.Problem("n", CodeInvalidValue, fmt.Sprintf("is %d: use a whole number from 1 to %d", n, maxChoices))
+		}
+		req.N = &n
+	}
 	o.Only("store", "answers are not kept", "false")
 	o.Only("metadata", "answers are not kept, and nothing with them", "{}")
 	o.Only("service_tier", "there is one tier", `"auto"`, `"default"`)
-	o.Take("user", &c.User, "a string")
+	o.Take("user", &req.User, "a string")
 	var identifier string
-	if o.Take("safety_identifier", &identifier, "a string") && c.User == "" {
-		c.User = identifier
+	if o.Take("safety_identifier", &identifier, "a string") && req.User == "" {
+		req.User = identifier
 	}
-	c.Request.User = c.User
 	o.Only("prompt_cache_key", "the cache needs no key")
 	o.Only("prompt_cache_retention", "the cache has no such setting")
 }
 
-// sampling reads the numbers of the sampling, of which top_k, min_p and repetition_penalty are those of other open
-// servers.
+// sampling reads the numbers of the sampling. OpenAI's API does not have top_k, min_p, repetition_penalty, min_tokens,
+// ignore_eos, stop_token_ids and regex; the first six have the names of vLLM.
 func (c *Completion) sampling(o *Object) {
 	req := c.Request
 	upTo := func(name string, high float64, above bool) *float64 {
@@ -125,6 +137,28 @@ func (c *Completion) sampling(o *Object) {
 	req.TopP = upTo("top_p", 1, true)
 	req.MinP = upTo("min_p", 1, false)
 	req.RepetitionPenalty = upTo("repetition_penalty", 100, true)
+	penalty := func(name string) *float64 {
+		var x float64
+		if !o.Take(name, &x, "a number from -2 to 2") {
+			return nil
+		}
+		if x < -2 || x > 2 {
+			o.Problem(name, CodeInvalidValue, fmt.Sprintf("is %v: use a number from -2 to 2", x))
+		}
+		return &x
+	}
+	req.PresencePenalty, req.FrequencyPenalty = penalty("presence_penalty"), penalty("frequency_penalty")
+	o.Take("logit_bias", &req.LogitBias, "an object of token ids and numbers")
+	o.Take("stop_token_ids", &req.StopTokenIds, "a list of token ids")
+	o.Take("regex", &req.Regex, "a regular expression")
+	var fewest uint32
+	if o.Take("min_tokens", &fewest, "a whole number from 0") {
+		req.MinTokens = &fewest
+	}
+	var ignore bool
+	if o.Take("ignore_eos", &ignore, "true or false") {
+		req.IgnoreEos = &ignore
+	}
 	var topK int64
 	if o.Take("top_k", &topK, "a whole number, 0 or -1 for all tokens") {
 		if topK < -1 || topK > 1<<31 {
@@ -137,6 +171,31 @@ func (c *Completion) sampling(o *Object) {
 	if o.Take("seed", &seed, "a whole number") {
 		req.Seed = &seed
 	}
+}
+
+// readFormat reads what the answer must look like. The schema goes on as the text that it is, since the order of its
+// properties is that of the answer.
+func readFormat(o *Object, req *pb.ChatRequest) {
+	format := o.Object("response_format")
+	if format == nil {
+		return
+	}
+	req.ResponseFormat = &pb.ResponseFormat{}
+	if !format.Take("type", &req.ResponseFormat.Type, "text, json_object or json_schema") {
+		format.Problem("type", CodeMissingParameter, "is missing: use text, json_object or json_schema")
+	}
+	if schema := format.Object("json_schema"); schema != nil {
+		s := &pb.JsonSchema{Schema: string(schema.Raw("schema"))}
+		schema.Take("name", &s.Name, "a string")
+		schema.Take("description", &s.Description, "a string")
+		var strict bool
+		if schema.Take("strict", &strict, "true or false") {
+			s.Strict = &strict
+		}
+		schema.Close()
+		req.ResponseFormat.JsonSchema = s
+	}
+	format.Close()
 }
 
 // readStop reads one text or a list of texts.

@@ -52,13 +52,13 @@ func TestReadFineTuningJobRefusesByName(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, err := ReadFineTuningJob([]byte(tt.body))
 			var e *Error
-			if !errors.As(err, &e) || text(e.Param) != tt.param || text(e.Code) != tt.code {
+			if !errors.As(err, &e) || textOf(e.Param) != tt.param || textOf(e.Code) != tt.code {
 				t.Errorf("error %+v", e)
 			}
 		})
 	}
 	err := JobRequestError(job.UserError(job.CodeBadRequest, "bad", "", job.Problem{Field: "name", Reason: "is bad"}))
-	if e := AsError(err); text(e.Param) != "suffix" || e.Problems[0].Param != "suffix" {
+	if e := AsError(err); textOf(e.Param) != "suffix" || e.Problems[0].Param != "suffix" {
 		t.Errorf("error %+v", e)
 	}
 }
@@ -84,11 +84,11 @@ func TestNewFineTuningJob(t *testing.T) {
 		t.Errorf("running %+v", one)
 	}
 	shown.State, shown.Error = "failed", &pb.Error{Code: string(job.CodeBadDataset), Message: "row 3 is bad", NextStep: "mend it"}
-	if one, err = NewFineTuningJob(shown); err != nil || one.Error.Message != "row 3 is bad; mend it" || text(one.Error.Param) != "training_file" {
+	if one, err = NewFineTuningJob(shown); err != nil || one.Error.Message != "row 3 is bad; mend it" || textOf(one.Error.Param) != "training_file" {
 		t.Errorf("failed %+v, %v", one.Error, err)
 	}
 	shown.State, shown.FinishedAt, shown.Artifacts = "succeeded", at, &pb.Artifacts{AdapterRef: "mine@1"}
-	if one, err = NewFineTuningJob(shown); err != nil || text(one.FineTunedModel) != "mine@1" || *one.TrainedTokens != 7 || *one.FinishedAt != 1000 || one.Error != nil {
+	if one, err = NewFineTuningJob(shown); err != nil || textOf(one.FineTunedModel) != "mine@1" || *one.TrainedTokens != 7 || *one.FinishedAt != 1000 || one.Error != nil {
 		t.Errorf("succeeded %+v, %v", one, err)
 	}
 	for _, state := range job.States() {

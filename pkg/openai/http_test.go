@@ -38,7 +38,7 @@ func TestPages(t *testing.T) {
 				got, err = Cut(all, page, id)
 			}
 			if tt.bad != "" {
-				if err == nil || text(AsError(err).Param) != tt.bad {
+				if err == nil || textOf(AsError(err).Param) != tt.bad {
 					t.Errorf("error %v", err)
 				}
 				return

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"descant/pkg/job"
 	"descant/pkg/pb"
 )
 
@@ -27,22 +29,35 @@ const firstPatience = 10 * time.Second
 
 // ChatCompletions serves POST /v1/chat/completions.
 func ChatCompletions(ask Ask, log *slog.Logger) http.HandlerFunc {
+	return completions(ask, log, ReadChat, func(c *Completion) (shape, string) {
+		form := newChatShape(c)
+		return form, form.id
+	})
+}
+
+// Completions serves POST /v1/completions.
+func Completions(ask Ask, log *slog.Logger) http.HandlerFunc {
+	return completions(ask, log, ReadText, func(c *Completion) (shape, string) {
+		form := newTextShape(c)
+		return form, form.id
+	})
+}
+
+func completions(ask Ask, log *slog.Logger, read func([]byte) (*Completion, error), form func(*Completion) (shape, string)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		data, err := ReadBody(w, r)
 		if err != nil {
 			WriteError(w, err)
 			return
 		}
-		c, err := ReadChat(data)
+		c, err := read(data)
 		if err != nil {
 			WriteError(w, err)
 			return
 		}
-		if c.User != "" {
-			log.Info("chat", "model", c.Request.GetModel(), "user", c.User, "request_id", w.Header().Get(RequestIDHeader))
-		}
-		answer := &chatAnswer{ID: "chatcmpl-" + randomID(), Created: time.Now().Unix(), Model: c.Request.GetModel()}
-		c.Request.Id = answer.ID
+		log.Debug("completion", "model", c.Request.GetModel(), "user", c.Request.GetUser(), "request_id", w.Header().Get(RequestIDHeader))
+		answer, id := form(c)
+		c.Request.Id = id
 		if c.Stream {
 			streamAnswer(w, r, c, ask, answer)
 			return
@@ -51,36 +66,38 @@ func ChatCompletions(ask Ask, log *slog.Logger) http.HandlerFunc {
 	}
 }
 
-// shape writes an answer in the form of one endpoint.
-type shape interface {
-	// resolved tells which model it is that answers.
-	resolved(model string)
-	// begin returns the events before the first text, once.
-	begin() []any
-	delta(text string) any
-	end(finish string) any
-	usage(u *Usage) any
-	whole(text, finish string, u *Usage) any
-}
-
 // wholeAnswer sends the answer as one object.
 func wholeAnswer(w http.ResponseWriter, r *http.Request, c *Completion, ask Ask, form shape) {
-	var text strings.Builder
+	choices := make([]*pb.ChatChunk, c.choices())
+	for i := range choices {
+		choices[i] = new(pb.ChatChunk)
+	}
+	texts := make([]strings.Builder, len(choices))
+	open := len(choices)
 	for chunk, err := range ask(r.Context(), c.Request) {
 		if err != nil {
 			WriteError(w, completionError(err))
 			return
 		}
-		if chunk.GetModel() != "" {
-			form.resolved(chunk.GetModel())
-		}
-		text.WriteString(chunk.GetDelta())
-		if reason := chunk.GetFinishReason(); reason != "" {
-			WriteJSON(w, http.StatusOK, form.whole(text.String(), reason, usageOf(chunk.GetUsage())))
+		i := int(chunk.GetIndex())
+		if i >= len(choices) {
+			WriteError(w, job.BugError("put the answer together", fmt.Errorf("choice %d of %d", i, len(choices))))
 			return
 		}
+		texts[i].WriteString(chunk.GetDelta())
+		choices[i].Logprobs = append(choices[i].Logprobs, chunk.GetLogprobs()...)
+		choices[i].Model = chunk.GetModel()
+		if reason := chunk.GetFinishReason(); reason != "" {
+			choices[i].FinishReason, choices[i].Delta = reason, texts[i].String()
+			if open--; open == 0 {
+				WriteJSON(w, http.StatusOK, form.whole(choices, usageOf(chunk.GetUsage())))
+				return
+			}
+		}
 	}
-	WriteError(w, errCut)
+	if r.Context().Err() == nil {
+		WriteError(w, errCut)
+	}
 }
 
 var errCut = errors.New("the answer ended in the middle")
@@ -92,11 +109,11 @@ func streamAnswer(w http.ResponseWriter, r *http.Request, c *Completion, ask Ask
 	stream := NewEventStream(w)
 	wait := time.NewTimer(firstPatience)
 	defer wait.Stop()
-	chunks := pump(ctx, ask, c.Request)
+	chunks, open := pump(ctx, ask, c.Request), c.choices()
 	for {
 		select {
-		case next, open := <-chunks:
-			if !open {
+		case next, more := <-chunks:
+			if !more {
 				stream.Fail(errCut)
 				return
 			}
@@ -104,9 +121,14 @@ func streamAnswer(w http.ResponseWriter, r *http.Request, c *Completion, ask Ask
 				stream.Fail(completionError(next.err))
 				return
 			}
-			last, err := sendChunk(stream, form, c, next.chunk)
-			if last || err != nil {
-				return // with an error the client is gone
+			if sendChunk(stream, form, next.chunk) != nil {
+				return // the client is gone
+			}
+			if next.chunk.GetFinishReason() != "" {
+				if open--; open == 0 {
+					_ = finishStream(stream, form, c, next.chunk) // the client may be gone
+					return
+				}
 			}
 		case <-wait.C:
 			if stream.Comment("waiting") != nil {
@@ -138,31 +160,24 @@ func pump(ctx context.Context, ask Ask, req *pb.ChatRequest) <-chan answerChunk 
 	return chunks
 }
 
-// sendChunk writes the events of one chunk and tells whether it was the last.
-func sendChunk(stream *EventStream, form shape, c *Completion, chunk *pb.ChatChunk) (last bool, err error) {
-	if chunk.GetModel() != "" {
-		form.resolved(chunk.GetModel())
-	}
-	events := form.begin()
-	if chunk.GetDelta() != "" {
-		events = append(events, form.delta(chunk.GetDelta()))
-	}
-	last = chunk.GetFinishReason() != ""
-	if last {
-		events = append(events, form.end(chunk.GetFinishReason()))
-		if c.IncludeUsage {
-			events = append(events, form.usage(usageOf(chunk.GetUsage())))
-		}
-	}
-	for _, event := range events {
+// sendChunk writes the events of one chunk.
+func sendChunk(stream *EventStream, form shape, chunk *pb.ChatChunk) error {
+	for _, event := range form.events(chunk) {
 		if err := stream.Send(event); err != nil {
-			return last, err
+			return err
 		}
 	}
-	if last {
-		err = stream.Done()
+	return nil
+}
+
+// finishStream writes what follows the last chunk.
+func finishStream(stream *EventStream, form shape, c *Completion, chunk *pb.ChatChunk) error {
+	if c.IncludeUsage {
+		if err := stream.Send(form.usage(usageOf(chunk.GetUsage()))); err != nil {
+			return err
+		}
 	}
-	return last, err
+	return stream.Done()
 }
 
 // completionError names the parameter that an unknown model comes from.
@@ -173,10 +188,6 @@ func completionError(err error) error {
 		e.Param, e.Code = &model, &code
 	}
 	return &e
-}
-
-func usageOf(u *pb.Usage) *Usage {
-	return &Usage{PromptTokens: u.GetPromptTokens(), CompletionTokens: u.GetCompletionTokens(), TotalTokens: u.GetTotalTokens()}
 }
 
 // ReadBody reads a body of JSON. Another content type is refused: a page in a browser can send a form or plain text to

@@ -84,7 +84,10 @@ type ChatRequest struct {
 	Regex string `protobuf:"bytes,26,opt,name=regex,proto3" json:"regex,omitempty"`
 	// Who asks, or what: the same user gets the same version while an alias is
 	// split between two. Without one each request is drawn anew.
-	User          string `protobuf:"bytes,30,opt,name=user,proto3" json:"user,omitempty"`
+	User string `protobuf:"bytes,30,opt,name=user,proto3" json:"user,omitempty"`
+	// Text that the model goes on from as it is, without a chat template, in
+	// place of messages and prompt.
+	Text          *string `protobuf:"bytes,31,opt,name=text,proto3,oneof" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -304,6 +307,13 @@ func (x *ChatRequest) GetRegex() string {
 func (x *ChatRequest) GetUser() string {
 	if x != nil {
 		return x.User
+	}
+	return ""
+}
+
+func (x *ChatRequest) GetText() string {
+	if x != nil && x.Text != nil {
+		return *x.Text
 	}
 	return ""
 }
@@ -957,7 +967,7 @@ var File_descant_v1_inference_proto protoreflect.FileDescriptor
 const file_descant_v1_inference_proto_rawDesc = "" +
 	"\n" +
 	"\x1adescant/v1/inference.proto\x12\n" +
-	"descant.v1\x1a\x14descant/v1/job.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbb\t\n" +
+	"descant.v1\x1a\x14descant/v1/job.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdd\t\n" +
 	"\vChatRequest\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x123\n" +
 	"\bmessages\x18\x02 \x03(\v2\x17.descant.v1.ChatMessageR\bmessages\x12\x16\n" +
@@ -991,7 +1001,8 @@ const file_descant_v1_inference_proto_rawDesc = "" +
 	"ignore_eos\x18\x18 \x01(\bH\rR\tignoreEos\x88\x01\x01\x12C\n" +
 	"\x0fresponse_format\x18\x19 \x01(\v2\x1a.descant.v1.ResponseFormatR\x0eresponseFormat\x12\x14\n" +
 	"\x05regex\x18\x1a \x01(\tR\x05regex\x12\x12\n" +
-	"\x04user\x18\x1e \x01(\tR\x04user\x1a<\n" +
+	"\x04user\x18\x1e \x01(\tR\x04user\x12\x17\n" +
+	"\x04text\x18\x1f \x01(\tH\x0eR\x04text\x88\x01\x01\x1a<\n" +
 	"\x0eLogitBiasEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\x05R\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01B\x0e\n" +
@@ -1008,7 +1019,8 @@ const file_descant_v1_inference_proto_rawDesc = "" +
 	"\t_logprobsB\x0f\n" +
 	"\r_top_logprobsB\r\n" +
 	"\v_min_tokensB\r\n" +
-	"\v_ignore_eos\"]\n" +
+	"\v_ignore_eosB\a\n" +
+	"\x05_text\"]\n" +
 	"\x0eResponseFormat\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x127\n" +
 	"\vjson_schema\x18\x02 \x01(\v2\x16.descant.v1.JsonSchemaR\n" +

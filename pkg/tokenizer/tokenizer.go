@@ -149,14 +149,18 @@ func (t *Tokenizer) EncodeDocument(text string) ([]int32, error) {
 	if end < 0 {
 		return nil, errors.New("the tokenizer has no eos_token to end a text with")
 	}
-	var out []int32
+	return append(t.EncodeText(text), end), nil
+}
+
+// EncodeText returns the ids of a text from which a model goes on: those of EncodeDocument without the eos_token.
+func (t *Tokenizer) EncodeText(text string) []int32 {
 	t.mu.RLock()
 	bos := t.whole.putsFirst(t.special.bos)
 	t.mu.RUnlock()
 	if bos {
-		out = append(out, t.special.bos)
+		return append([]int32{t.special.bos}, t.EncodePlain(text)...)
 	}
-	return append(append(out, t.EncodePlain(text)...), end), nil
+	return t.EncodePlain(text)
 }
 
 // piece is a token with the bytes [start, end) of the text it stands for.

@@ -61,6 +61,7 @@ func (g *Gateway) apiRoutes() *http.ServeMux {
 		mux.HandleFunc(pattern, g.keys.Require(handle, scopes...))
 	}
 	route("POST /v1/chat/completions", openai.ChatCompletions(g.router.Ask, g.log), openai.ScopeInfer)
+	route("POST /v1/completions", openai.Completions(g.router.Ask, g.log), openai.ScopeInfer)
 	route("GET /v1/models", g.getModels, openai.ScopeInfer, openai.ScopeTrain)
 	route("GET /v1/models/{model...}", g.getModel, openai.ScopeInfer, openai.ScopeTrain)
 	route("POST /v1/files", g.createFile, openai.ScopeTrain)

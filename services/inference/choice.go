@@ -17,7 +17,7 @@ import (
 
 // generate streams the answer, or all n of them, of one model.
 func (s *Service) generate(ctx context.Context, t target, req *pb.ChatRequest, messages []chat.Message, tools []byte, send func(*pb.ChatChunk) error) error {
-	prompt, err := t.model.text.prompt(messages, tools)
+	prompt, err := t.model.text.promptOf(req, messages, tools)
 	if err != nil {
 		return err
 	}

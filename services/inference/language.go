@@ -83,6 +83,18 @@ func (l *language) prompt(messages []chat.Message, tools []byte) ([]int32, error
 	return ids, nil
 }
 
+// promptOf encodes what a request gives the model to go on from.
+func (l *language) promptOf(req *pb.ChatRequest, messages []chat.Message, tools []byte) ([]int32, error) {
+	if req.Text == nil {
+		return l.prompt(messages, tools)
+	}
+	ids := l.tokenizer.EncodeText(req.GetText())
+	if len(ids) == 0 {
+		return nil, badRequest([]job.Problem{{Field: "text", Reason: "is empty, and this model needs something to go on from", Next: "give at least one character"}})
+	}
+	return ids, nil
+}
+
 // sampling is what a request asks for, with the model's own values where it says nothing.
 func (l *language) sampling(req *pb.ChatRequest) generate.Sampling {
 	d := l.defaults
@@ -119,6 +131,10 @@ func or[T any](value *T, otherwise T) T {
 // conversation returns the messages of a request, of which prompt is the short form.
 func conversation(req *pb.ChatRequest) ([]chat.Message, error) {
 	switch {
+	case req.Text != nil && (req.GetPrompt() != "" || len(req.GetMessages()) > 0 || len(req.GetTools()) > 0):
+		return nil, job.UserError(job.CodeBadRequest, "text stands beside prompt, messages or tools", "give text alone, or leave it out")
+	case req.Text != nil:
+		return nil, nil
 	case req.GetPrompt() != "" && len(req.GetMessages()) > 0:
 		return nil, job.UserError(job.CodeBadRequest, "prompt and messages are both given", "give one of the two")
 	case req.GetPrompt() != "":
