@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -161,8 +162,13 @@ func (e *estimation) finish(t job.Training) {
 		half := n / 2
 		suggest(m.Saved-m.Saved*int64(half)/int64(n), "per_device_train_batch_size %d with gradient_accumulation_steps %d", half, t.GradientAccumulationSteps*((n+half-1)/half))
 	}
-	if widths := e.Training.Widths; len(widths) > 1 {
-		widest, next := widths[len(widths)-1].Width, widths[len(widths)-2].Width
+	lanes := make([]int, len(e.Training.Widths))
+	for i, w := range e.Training.Widths {
+		lanes[i] = w.Lane
+	}
+	slices.Sort(lanes)
+	if lanes = slices.Compact(lanes); len(lanes) > 1 {
+		widest, next := lanes[len(lanes)-1], lanes[len(lanes)-2]
 		suggest(m.Saved-m.Saved*int64(next)/int64(widest), "max_length %d (longer rows would be cut)", next)
 	}
 }

@@ -39,7 +39,7 @@ func TestAdvice(t *testing.T) {
 	settings.PerDeviceTrainBatchSize, settings.GradientAccumulationSteps = 3, 4
 	e := estimation{Available: 2000 << 20, Training: &train.Estimate{
 		Memory: train.MemoryEstimate{Peak: 3000 << 20, Saved: 1200 << 20, Checkpointed: 300 << 20},
-		Widths: []train.Width{{Width: 64}, {Width: 256}, {Width: 1024}},
+		Widths: []train.Width{{Lane: 64}, {Lane: 256}, {Lane: 1024}},
 	}}
 	e.finish(settings)
 	peak := int64(3000 << 20)

@@ -139,8 +139,8 @@ func (e *engine) rope(width int) (cos, sin *model.Array, err error) {
 type passed struct {
 	batch  *microBatch
 	ids    *model.Array
-	common [][]*model.Array // per layer: cos, sin, segments, key, frozen weights, flat
-	keys   []*model.Array   // dropout keys, and what keeps packed documents apart
+	common [][]*model.Array // per layer: cos, sin, of a line segments, at, back, then key, frozen weights, flat
+	keys   []*model.Array   // dropout keys, and the places of a line
 	inputs []*model.Array   // x of every layer, and the last layer's output
 	saved  [][]*model.Array // per layer
 }
@@ -152,18 +152,6 @@ func (p *passed) free() {
 	for _, s := range p.saved {
 		model.FreeAll(s...)
 	}
-}
-
-// places gives what the layers must know about the places of the tokens: the angles cos and sin, and for a packed
-// micro-batch the number of each token's document.
-func (e *engine) places(p *passed) ([]*model.Array, error) {
-	if p.batch.packed {
-		arrays, err := e.isolation(p.batch)
-		p.keys = append(p.keys, arrays...)
-		return arrays, err
-	}
-	cos, sin, err := e.rope(p.batch.width)
-	return []*model.Array{cos, sin}, err
 }
 
 // forward runs a micro-batch up to the last layer. seed keys its dropout.

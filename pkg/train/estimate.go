@@ -1,9 +1,11 @@
 package train
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"time"
@@ -33,10 +35,11 @@ type Estimate struct {
 	Time              TimeEstimate   `json:"time"`
 }
 
-// Width is a width of the rectangles, with how many of them there are and what one costs in one layer.
+// Width is a width of the micro-batches in tokens, Lane that of the attention in it, with how many of them there are and
+// what one costs in one layer.
 type Width struct {
-	Rows         int     `json:"rows"`
 	Width        int     `json:"width"`
+	Lane         int     `json:"lane"`
 	MicroBatches int     `json:"micro_batches"`
 	LayerSeconds float64 `json:"layer_seconds"`
 }
@@ -46,7 +49,7 @@ type MemoryEstimate struct {
 	Peak int64 `json:"peak"`
 	// Weights are those of the base as they lie in memory.
 	Weights int64 `json:"weights"`
-	// Saved is what the forward pass of the largest rectangle keeps for the backward pass.
+	// Saved is what the forward pass of the largest micro-batch keeps for the backward pass.
 	Saved int64 `json:"saved_activations"`
 	// Checkpointed is what of Saved gradient checkpointing would keep: the inputs of all layers, and the rest of one.
 	Checkpointed int64 `json:"with_gradient_checkpointing"`
@@ -75,7 +78,7 @@ type TimeEstimate struct {
 	Check float64 `json:"check"`
 }
 
-// sampledSteps bounds the steps that are laid out to count rectangles.
+// sampledSteps bounds the steps that are laid out to count micro-batches.
 const sampledSteps = 1000
 
 // EstimateRun measures one layer on the device and works out the rest. Of the base it reads config.json alone. Dir is
@@ -156,8 +159,8 @@ type measurement struct {
 
 	// What the steps of the run consist of.
 	steps, sampled int
-	widths         []int
-	counts         map[int]int // rectangles by width
+	shapes         []shape
+	counts         map[shape]int // micro-batches by shape
 	batches        []*microBatch
 	headRows       int64 // rows of all head chunks
 	largestChunk   int
@@ -168,8 +171,8 @@ type measurement struct {
 	// What was measured.
 	forwardTime    time.Duration // of measuredTokens in one layer
 	measuredTokens int64
-	layerTime      map[int]time.Duration // forward and backward of one layer, by width
-	embedTime      map[int]time.Duration
+	layerTime      map[shape]time.Duration // forward and backward of one layer
+	embedTime      map[shape]time.Duration
 	headTime       time.Duration // of measured rows
 	headMeasured   int64
 	updateTime     time.Duration
@@ -183,14 +186,19 @@ type measurement struct {
 // chunkKey names the shapes that the programs of the head depend on.
 type chunkKey struct{ width, rows int }
 
-// lay lays out the steps, counts their rectangles, and keeps one rectangle of each width and others until all shapes of
+// shape is what the programs of the layers depend on.
+type shape struct{ width, lane int }
+
+func (m *microBatch) shape() shape { return shape{m.width, m.lane} }
+
+// lay lays out the steps, counts their micro-batches, and keeps one of each shape and others until all shapes of
 // head chunks are covered.
 func (m *measurement) lay() {
 	b := m.run.batches
 	m.steps = m.run.state.Total
 	m.sampled = min(m.steps, sampledSteps)
-	m.counts = map[int]int{}
-	seen, covered := map[chunkKey]bool{}, map[int]bool{}
+	m.counts = map[shape]int{}
+	seen, covered := map[chunkKey]bool{}, map[shape]bool{}
 	vocab := m.run.engine.config.Vocab
 	for step := range m.sampled {
 		for _, micro := range b.step(step) {
@@ -198,9 +206,9 @@ func (m *measurement) lay() {
 			if len(micro.places) == 0 {
 				continue
 			}
-			fresh := !covered[micro.width]
-			covered[micro.width] = true
-			m.counts[micro.width]++
+			fresh := !covered[micro.shape()]
+			covered[micro.shape()] = true
+			m.counts[micro.shape()]++
 			m.padded += int64(len(micro.ids))
 			for _, rows := range chunks(len(micro.places), headRows(vocab)) {
 				m.headRows += int64(rows)
@@ -214,23 +222,22 @@ func (m *measurement) lay() {
 			}
 		}
 	}
-	for width := range m.counts {
-		m.widths = append(m.widths, width)
-	}
-	slices.Sort(m.widths)
+	m.shapes = slices.SortedFunc(maps.Keys(m.counts), func(a, b shape) int {
+		return cmp.Or(cmp.Compare(a.width, b.width), cmp.Compare(a.lane, b.lane))
+	})
 	// The widest first: memory that it leaves is used by the others, as in a run.
 	slices.SortStableFunc(m.batches, func(a, c *microBatch) int { return c.width - a.width })
 }
 
-// measure runs every kept rectangle: the first time to compile, then to time it.
+// measure runs every kept micro-batch: the first time to compile, then to time it.
 func (m *measurement) measure(ctx context.Context) error {
 	e := m.run.engine
-	m.layerTime, m.embedTime = map[int]time.Duration{}, map[int]time.Duration{}
+	m.layerTime, m.embedTime = map[shape]time.Duration{}, map[shape]time.Duration{}
 	for _, b := range m.batches {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
-		if _, known := m.layerTime[b.width]; known {
+		if _, known := m.layerTime[b.shape()]; known {
 			if err := m.head(b); err != nil {
 				return err
 			}
@@ -267,7 +274,7 @@ const (
 	leastRepeats = 3
 )
 
-// layer times forward and backward pass of one layer, and the head, on a rectangle whose programs are compiled. Of
+// layer times forward and backward pass of one layer, and the head, on a micro-batch whose programs are compiled. Of
 // several times the median counts.
 func (m *measurement) layer(b *microBatch) error {
 	e := m.run.engine
@@ -304,8 +311,8 @@ func (m *measurement) layer(b *microBatch) error {
 		}
 		embeds = append(embeds, embed)
 	}
-	m.embedTime[b.width] = median(embeds)
-	m.layerTime[b.width] = max(0, median(layers)-median(embeds))
+	m.embedTime[b.shape()] = median(embeds)
+	m.layerTime[b.shape()] = max(0, median(layers)-median(embeds))
 	m.countHead(b, median(heads))
 	return nil
 }
@@ -313,7 +320,7 @@ func (m *measurement) layer(b *microBatch) error {
 // evaluation counts the rows for evaluation and compiles what they need, for the base and for what is trained.
 func (m *measurement) evaluation(ctx context.Context) error {
 	e := m.run.engine
-	seen := map[int]bool{}
+	seen := map[shape]bool{}
 	for _, b := range m.run.evalBatches {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
@@ -322,10 +329,10 @@ func (m *measurement) evaluation(ctx context.Context) error {
 		for _, rows := range chunks(len(b.places), headRows(e.config.Vocab)) {
 			m.evalHeadRows += int64(rows)
 		}
-		if seen[b.width] {
+		if seen[b.shape()] {
 			continue
 		}
-		seen[b.width] = true
+		seen[b.shape()] = true
 		for _, t := range []target{bare{e.target}, quiet{e.target}} {
 			if _, err := e.evaluateOn(b, t); err != nil {
 				return err
@@ -362,7 +369,7 @@ func (m *measurement) embed(b *microBatch) (time.Duration, error) {
 	return time.Since(begin), err
 }
 
-// head compiles the head for the chunks of a rectangle and times it.
+// head compiles the head for the chunks of a micro-batch and times it.
 func (m *measurement) head(b *microBatch) error {
 	e := m.run.engine
 	p, err := e.forward(b, 1)
@@ -438,11 +445,11 @@ func (m *measurement) result(whole *model.Config) *Estimate {
 	e.TrainedParameters = m.trained
 
 	t := &e.Time
-	for _, width := range m.widths {
-		n := float64(m.counts[width]) * scale
+	for _, s := range m.shapes {
+		n := float64(m.counts[s]) * scale
 		e.MicroBatches += int(n + 0.5)
-		e.Widths = append(e.Widths, Width{m.batches[0].rows, width, int(n + 0.5), m.layerTime[width].Seconds()})
-		t.Layers += n * (float64(m.layers)*m.layerTime[width].Seconds() + m.embedTime[width].Seconds())
+		e.Widths = append(e.Widths, Width{s.width, s.lane, int(n + 0.5), m.layerTime[s].Seconds()})
+		t.Layers += n * (float64(m.layers)*m.layerTime[s].Seconds() + m.embedTime[s].Seconds())
 	}
 	t.Load = m.loaded.Seconds() * float64(whole.Parameters()) / float64(engine.config.Parameters())
 	t.Compile = m.compiled.Seconds()

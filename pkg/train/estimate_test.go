@@ -49,9 +49,9 @@ func checkEstimate(t *testing.T, cfg Config, got *Estimate) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// 10 rows an epoch in steps of 2 × 2: two full ones and one of a single rectangle.
-	if got.MicroBatches != 2*5 || got.Padded != 2*5*2*16 || len(got.Widths) != 1 || got.Widths[0].Width != 16 {
-		t.Errorf("%d rectangles, %d tokens with padding, widths %v", got.MicroBatches, got.Padded, got.Widths)
+	// 10 rows an epoch in steps of 2 × 2: two full ones and one of a single micro-batch.
+	if got.MicroBatches != 2*5 || got.Padded != 2*5*2*16 || len(got.Widths) != 1 || got.Widths[0].Width != 32 || got.Widths[0].Lane != 16 {
+		t.Errorf("%d micro-batches, %d tokens with padding, widths %v", got.MicroBatches, got.Padded, got.Widths)
 	}
 	weights, optimizer, head := 4*base.Parameters(), 16*got.TrainedParameters, 12*int64(chunks(1, headRows(base.Vocab))[0]*base.Vocab)
 	if cfg.Training.Method == job.MethodFull {

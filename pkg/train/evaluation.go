@@ -87,15 +87,15 @@ func (r *run) prepareEvaluation(base *model.Config) error {
 		size = r.cfg.Training.PerDeviceTrainBatchSize
 	}
 	var err error
-	r.evalBatches, err = rectangles(r.cfg.EvalRows, size, r.cfg.Training.MaxLength, base.Vocab)
+	r.evalBatches, err = lines(r.cfg.EvalRows, size, r.cfg.Training.MaxLength, base.Vocab)
 	if err != nil {
 		return fmt.Errorf("rows for evaluation: %w", err)
 	}
 	return nil
 }
 
-// rectangles lays all rows out, rows of similar length together.
-func rectangles(rows Rows, size, maxLength, vocab int) ([]*microBatch, error) {
+// lines lays all rows out, rows of similar length together.
+func lines(rows Rows, size, maxLength, vocab int) ([]*microBatch, error) {
 	b, err := newBatches(rows, 0, size, 1, maxLength, vocab)
 	if err != nil {
 		return nil, err
@@ -106,9 +106,11 @@ func rectangles(rows Rows, size, maxLength, vocab int) ([]*microBatch, error) {
 		order[i] = i
 	}
 	slices.SortStableFunc(order, func(i, k int) int { return cmp.Compare(length(k), length(i)) })
-	var list []*microBatch
-	for part := range slices.Chunk(order, size) {
-		list = append(list, b.rectangle(part))
+	parts := slices.Collect(slices.Chunk(order, size))
+	b.sizes = b.sizesFor(parts, len(parts))
+	list := make([]*microBatch, len(parts))
+	for i, part := range parts {
+		list[i] = b.line(part)
 	}
 	return list, nil
 }

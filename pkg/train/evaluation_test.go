@@ -128,12 +128,12 @@ func TestBest(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(e.close)
-	rectangles, err := rectangles(cfg.EvalRows, 2, 64, m.Config.Vocab)
+	batches, err := lines(cfg.EvalRows, 2, 64, m.Config.Vocab)
 	if err != nil {
 		t.Fatal(err)
 	}
 	total, tokens := 0.0, 0
-	for _, b := range rectangles {
+	for _, b := range batches {
 		nll, err := e.evaluate(b)
 		if err != nil {
 			t.Fatal(err)

@@ -10,19 +10,20 @@ import (
 // layerInputs are the inputs that forward and backward programs of a layer have in common, after their own.
 type layerInputs struct {
 	cos, sin *Node
-	segments *Node // nil unless documents are packed
-	key      *Node
-	frozen   []*Node
-	flat     *Node
+	// Of a line: segments [lanes, lane] int32 is the number of each token's document, 0 beyond the lane's unit; at
+	// [lanes, lane] int32 and back [width] int32 take a place in the lanes to its place on the line and back again.
+	segments, at, back *Node
+	key                *Node
+	frozen             []*Node
+	flat               *Node
 }
 
-// takeLayerInputs sorts the common inputs of a layer's program: cos, sin, segments [batch, seq] int32 (with packed
-// documents; no other input is int32), key (with dropout), frozen weights, flat (if anything is trained). The rest
-// follows.
+// takeLayerInputs sorts the common inputs of a layer's program: cos, sin, segments, at and back (of a line; no other
+// input is int32), key (with dropout), frozen weights, flat (if anything is trained). The rest follows.
 func takeLayerInputs(t target, layer int, in []*Node) (l layerInputs, rest []*Node) {
 	l.cos, l.sin, in = in[0], in[1], in[2:]
 	if len(in) > 0 && in[0].DType() == dtypes.Int32 {
-		l.segments, in = in[0], in[1:]
+		l.segments, l.at, l.back, in = in[0], in[1], in[2], in[3:]
 	}
 	if t.dropout() {
 		l.key, in = in[0], in[1:]
@@ -35,14 +36,6 @@ func takeLayerInputs(t target, layer int, in []*Node) (l layerInputs, rest []*No
 	return l, in
 }
 
-// mask says which places a place of x [batch, seq, hidden] may look at: [1 or batch, seq, seq] bool.
-func (l layerInputs) mask(x *Node, window int) *Node {
-	if l.segments != nil {
-		return model.IsolatedMask(l.segments, window)
-	}
-	return model.CausalMask(x.Graph(), x.Shape().Dim(1), window)
-}
-
 // savedPerLayer is the number of values between the stages of a layer that the backward pass starts from.
 const savedPerLayer = 7
 
@@ -52,10 +45,9 @@ func forwardLayer(t target, layer int, in []*Node) []*Node {
 	x := in[0]
 	l, _ := takeLayerInputs(t, layer, in[1:])
 	block, _ := t.block(layer, l.frozen, l.flat, l.key)
-	mask := l.mask(x, t.window(layer))
 	q, k, v := block.QKV(x)
 	qh, kh, vh := block.Heads(q, k, v, l.cos, l.sin)
-	attention := model.Attend(qh, kh, vh, mask)
+	attention := l.attend(qh, kh, vh, t.window(layer))
 	residual := block.Output(x, attention)
 	gate, up := block.GateUp(residual)
 	return []*Node{block.Down(residual, gate, up), q, k, v, attention, residual, gate, up}
@@ -114,7 +106,7 @@ func backwardLayer(t target, layer int, below bool, in []*Node) []*Node {
 	dResidual := Add(dy, l.stage("post_attention_layernorm", []*Node{block.MLPInput(residual)}, []*Node{dh}, residual)[0])
 
 	dAttention := l.project("self_attn.o_proj", attention, dResidual)
-	d = l.attention(q, k, v, c, c.mask(x, t.window(layer)), dAttention)
+	d = l.attention(q, k, v, c, t.window(layer), dAttention)
 	h = block.AttentionInput(x)
 	dh = l.project("self_attn.q_proj", h, d[0])
 	dh = Add(dh, Add(l.project("self_attn.k_proj", h, d[1]), l.project("self_attn.v_proj", h, d[2])))
@@ -135,9 +127,9 @@ func backwardLayer(t target, layer int, below bool, in []*Node) []*Node {
 }
 
 // attention pulls the gradient of the attention's result back to q, k and v, and to the norms of their heads.
-func (l *layerGradients) attention(q, k, v *Node, c layerInputs, mask, d *Node) []*Node {
+func (l *layerGradients) attention(q, k, v *Node, c layerInputs, window int, d *Node) []*Node {
 	qh, kh, vh := l.block.Heads(q, k, v, c.cos, c.sin)
-	heads := pull([]*Node{model.Attend(qh, kh, vh, mask)}, []*Node{d}, []*Node{qh, kh, vh})
+	heads := c.pullAttend(qh, kh, vh, d, window)
 	// q, k and v go through the heads apart from one another.
 	dq := l.stage("self_attn.q_norm", []*Node{qh}, heads[:1], q)[0]
 	dk := l.stage("self_attn.k_norm", []*Node{kh}, heads[1:2], k)[0]

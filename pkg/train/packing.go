@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"math/bits"
 	"slices"
-
-	"descant/pkg/model"
 )
 
 // bestFit packs items of the given sizes (each at most capacity) into bins by best-fit decreasing: the largest item
@@ -54,21 +52,18 @@ func bestFit(sizes []int, capacity int) [][]int {
 	return bins
 }
 
-// pack makes the batches of packs: rows of the dataset that share a row of a rectangle, up to the capacity in tokens.
+// pack makes the batches of packs: rows of the dataset that share a lane, up to the capacity in tokens.
 func (b *batches) pack(capacity int) {
 	lengths := make([]int, b.rows.Len())
 	for i := range lengths {
 		lengths[i] = b.length(i)
 	}
 	b.packs = bestFit(lengths, capacity)
-	sizes := make([]int, len(b.packs))
-	for i := range sizes {
-		sizes[i] = b.size(i)
-	}
-	b.widths = chooseWidths(sizes)
+	b.epoch = -1 // the order is another one now
+	b.sizes = b.sizesFor(b.sample())
 }
 
-// units is the number of rows of rectangles in an epoch: packs, or rows of the dataset.
+// units is the number of units in an epoch: packs, or rows of the dataset.
 func (b *batches) units() int {
 	if b.packs != nil {
 		return len(b.packs)
@@ -85,10 +80,7 @@ func (b *batches) unit(i int) []int {
 }
 
 // length is the number of tokens of a row, size that of a unit.
-func (b *batches) length(row int) int {
-	ids, _ := b.rows.Row(row)
-	return len(ids)
-}
+func (b *batches) length(row int) int { return int(b.lengths[row]) }
 
 func (b *batches) size(unit int) int {
 	total := 0
@@ -114,32 +106,4 @@ func (b *batches) orderOf(epoch int) []int {
 	}
 	slices.SortFunc(packs, func(i, k int) int { return cmp.Compare(place[b.packs[i][0]], place[b.packs[k][0]]) })
 	return packs
-}
-
-// isolation gives what keeps the documents of a packed rectangle apart: the tables of angles cos and sin [rows, width,
-// HeadDim/2], whose positions begin anew with every document, and the number of each token's document [rows, width]
-// int32, 0 at padding. The caller frees them.
-func (e *engine) isolation(b *microBatch) (arrays []*model.Array, err error) {
-	positions, segments := make([]int, len(b.ids)), make([]int32, len(b.ids))
-	for number, d := range b.documents {
-		for t := range d.length {
-			positions[d.start+t], segments[d.start+t] = t, int32(number+1)
-		}
-	}
-	cos, sin := e.config.Rope.Tables(positions)
-	half := len(e.config.Rope.InvFreq)
-	for _, table := range [][]float32{cos, sin} {
-		a, err := model.Upload(e.compiler.Backend(), table, b.rows, b.width, half)
-		if err != nil {
-			model.FreeAll(arrays...)
-			return nil, err
-		}
-		arrays = append(arrays, a)
-	}
-	a, err := model.Upload(e.compiler.Backend(), segments, b.rows, b.width)
-	if err != nil {
-		model.FreeAll(arrays...)
-		return nil, err
-	}
-	return append(arrays, a), nil
 }

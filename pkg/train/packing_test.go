@@ -47,8 +47,8 @@ func TestBestFit(t *testing.T) {
 	}
 }
 
-// TestPacked compares packed rows with the same rows apart, in every family: hidden states of every token, losses and
-// gradients.
+// TestPacked compares rows in a rectangle with the same rows end to end on a line, and packed, in every family: hidden
+// states of every token, losses and gradients.
 func TestPacked(t *testing.T) {
 	forEach(t, "train.json", func(t *testing.T, dev *device.Device, c modeltest.Case) {
 		e := loraEngine(t, dev, c, "adapter", adamW{})
@@ -63,20 +63,24 @@ func TestPacked(t *testing.T) {
 		}
 		packed.pack(48)
 		one, two := apart.step(0), packed.step(0)
-		if len(one) != 1 || len(two) != 1 || two[0].rows*two[0].width >= one[0].rows*one[0].width || one[0].tokens != two[0].tokens {
-			t.Fatalf("%d and %d rectangles, %d×%d and %d×%d", len(one), len(two), one[0].rows, one[0].width, two[0].rows, two[0].width)
+		if len(one) != 1 || len(two) != 1 || len(one[0].lanes) != 9 || len(two[0].lanes) != 2 || one[0].tokens != two[0].tokens {
+			t.Fatalf("%d and %d micro-batches, of %d and %d lanes", len(one), len(two), len(one[0].lanes), len(two[0].lanes))
 		}
-		a, b := states(t, e, one[0]), states(t, e, two[0])
-		for row := range rows {
-			for i, v := range a[row] {
-				if math.Abs(float64(v-b[row][i])) > 1e-5*max(1, math.Abs(float64(v))) {
-					t.Fatalf("row %d, value %d: %g apart, %g packed", row, i, v, b[row][i])
+		all := []*microBatch{rectangleOf(rows, 48), one[0], two[0]}
+		a := states(t, e, all[0])
+		for which, m := range all[1:] {
+			b := states(t, e, m)
+			for row := range rows {
+				for i, v := range a[row] {
+					if math.Abs(float64(v-b[row][i])) > 1e-5*max(1, math.Abs(float64(v))) {
+						t.Fatalf("micro-batch %d, row %d, value %d: %g in a rectangle, %g on a line", which, row, i, v, b[row][i])
+					}
 				}
 			}
 		}
-		var flats [2][][]float32
-		var losses [2]float64
-		for i, m := range []*microBatch{one[0], two[0]} {
+		flats := make([][][]float32, len(all))
+		losses := make([]float64, len(all))
+		for i, m := range all {
 			if losses[i], err = e.accumulate(m, 1/float64(len(m.places)), 0); err != nil {
 				t.Fatal(err)
 			}
@@ -84,11 +88,24 @@ func TestPacked(t *testing.T) {
 			flats[i] = download(t, e.layers, func(g *group) *model.Array { return g.gradient() })
 			e.clearGradients()
 		}
-		modeltest.NearNumber(t, "loss", losses[1], losses[0], 1e-5)
-		for i, flat := range flats[0] {
-			modeltest.Close(t, "gradient", flats[1][i], flat, gradientLimit)
+		for k := range all[1:] {
+			modeltest.NearNumber(t, "loss", losses[k+1], losses[0], 1e-5)
+			for i, flat := range flats[0] {
+				modeltest.Close(t, "gradient", flats[k+1][i], flat, gradientLimit)
+			}
 		}
 	})
+}
+
+// rectangleOf lays rows out one below the other.
+func rectangleOf(rows table, width int) *microBatch {
+	m := &microBatch{rows: len(rows), width: width, ids: make([]int32, len(rows)*width)}
+	for i := range rows {
+		ids, labels := rows.Row(i)
+		m.put(i, ids, labels)
+		m.index = append(m.index, i)
+	}
+	return m
 }
 
 // states are the last layer's outputs of each row of the dataset in a rectangle.

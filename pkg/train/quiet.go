@@ -2,6 +2,7 @@ package train
 
 import (
 	"fmt"
+	"slices"
 
 	"descant/pkg/model"
 
@@ -35,22 +36,23 @@ func (e *engine) evaluateOn(b *microBatch, t target) (float64, error) {
 	if len(b.places) == 0 {
 		return 0, nil
 	}
-	ids, err := model.Upload(e.compiler.Backend(), b.ids, b.rows, b.width)
+	p := &passed{batch: b}
+	defer p.free()
+	var err error
+	if p.ids, err = model.Upload(e.compiler.Backend(), b.ids, b.rows, b.width); err != nil {
+		return 0, err
+	}
+	places, err := e.places(p)
 	if err != nil {
 		return 0, err
 	}
-	defer ids.Free()
-	cos, sin, err := e.rope(b.width)
-	if err != nil {
-		return 0, err
-	}
-	out, err := e.run("embed", embedGraph, e.embedding(), ids)
+	out, err := e.run("embed", embedGraph, e.embedding(), p.ids)
 	if err != nil {
 		return 0, err
 	}
 	x := out[0]
 	for i := range e.config.Layers {
-		inputs := append([]*model.Array{x, cos, sin}, t.frozen(i)...)
+		inputs := slices.Concat([]*model.Array{x}, places, t.frozen(i))
 		if t.size(i) > 0 {
 			inputs = append(inputs, e.layers[i].value)
 		}

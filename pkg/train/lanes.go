@@ -1,0 +1,130 @@
+package train
+
+import (
+	"slices"
+
+	"descant/pkg/model"
+
+	. "github.com/gomlx/gomlx/core/graph"
+)
+
+// line lays units end to end, of which the first is the longest.
+func (b *batches) line(part []int) *microBatch {
+	m := &microBatch{rows: 1, width: b.sizes.width(b.total(part)), lane: b.sizes.lane(b.size(part[0]))}
+	m.ids = make([]int32, m.width)
+	m.lanes = make([]document, 0, b.batch)
+	start := 0
+	for _, unit := range part {
+		first := start
+		for _, i := range b.unit(unit) {
+			ids, labels := b.rows.Row(i)
+			m.place(start, ids, labels)
+			m.index = append(m.index, i)
+			start += len(ids)
+		}
+		m.lanes = append(m.lanes, document{first, start - first})
+	}
+	m.lanes = m.lanes[:b.batch] // the last step of an epoch may have fewer units: the rest are empty
+	return m
+}
+
+// places gives what the layers must know about the places of the tokens: the angles cos and sin [1, width, HeadDim/2],
+// and of a line, whose positions begin anew with every document, also what [layerInputs] says of it. p frees them.
+func (e *engine) places(p *passed) ([]*model.Array, error) {
+	b := p.batch
+	if b.lanes == nil {
+		cos, sin, err := e.rope(b.width)
+		return []*model.Array{cos, sin}, err
+	}
+	positions := make([]int, b.width)
+	for _, d := range b.documents {
+		for t := range d.length {
+			positions[d.start+t] = t
+		}
+	}
+	cos, sin := e.config.Rope.Tables(positions)
+	half := len(e.config.Rope.InvFreq)
+	segments, at, back := b.laneTables()
+	backend := e.compiler.Backend()
+	first := len(p.keys)
+	for _, table := range []func() (*model.Array, error){
+		func() (*model.Array, error) { return model.Upload(backend, cos, 1, b.width, half) },
+		func() (*model.Array, error) { return model.Upload(backend, sin, 1, b.width, half) },
+		func() (*model.Array, error) { return model.Upload(backend, segments, len(b.lanes), b.lane) },
+		func() (*model.Array, error) { return model.Upload(backend, at, len(b.lanes), b.lane) },
+		func() (*model.Array, error) { return model.Upload(backend, back, b.width) },
+	} {
+		a, err := table()
+		if err != nil {
+			return nil, err
+		}
+		p.keys = append(p.keys, a)
+	}
+	return p.keys[first:], nil
+}
+
+// laneTables gives, for every place of every lane, the number of the token's document from 1 and its place on the line,
+// both 0 beyond the lane's unit; and for every place on the line its place in the lanes, -1 beyond the last unit.
+func (b *microBatch) laneTables() (segments, at, back []int32) {
+	segments, at, back = make([]int32, len(b.lanes)*b.lane), make([]int32, len(b.lanes)*b.lane), make([]int32, b.width)
+	for i := range back {
+		back[i] = -1
+	}
+	for i, l := range b.lanes {
+		for t := range l.length {
+			at[i*b.lane+t], back[l.start+t] = int32(l.start+t), int32(i*b.lane+t)
+		}
+	}
+	for i, d := range b.documents {
+		for t := range d.length {
+			segments[back[d.start+t]] = int32(i + 1)
+		}
+	}
+	return segments, at, back
+}
+
+// cut takes the lanes out of a line x [1, width, …]: [lanes, lane, …].
+func (l layerInputs) cut(x *Node) *Node {
+	dims := x.Shape().Dimensions[1:]
+	lanes := l.at.Shape().Dimensions
+	taken := Gather(Reshape(x, dims[0], x.Shape().Size()/dims[0]), Reshape(l.at, l.at.Shape().Size(), 1))
+	return Reshape(taken, slices.Concat(lanes, dims[1:])...)
+}
+
+// join writes lanes x [lanes, lane, …] back to a line: [1, width, …], 0 beyond the last unit.
+func (l layerInputs) join(x *Node) *Node {
+	width := l.back.Shape().Dim(0)
+	dims := x.Shape().Dimensions
+	places := dims[0] * dims[1]
+	at := ExpandAxes(MaxScalar(l.back, 0), 1)
+	line := Gather(Reshape(x, places, x.Shape().Size()/places), at)
+	filled := ExpandAxes(GreaterOrEqual(l.back, ZerosLike(l.back)), 1)
+	line = Where(BroadcastToDims(filled, line.Shape().Dimensions...), line, ZerosLike(line))
+	return Reshape(line, slices.Concat([]int{1, width}, dims[2:])...)
+}
+
+// attend is the attention of a micro-batch: q, k, v [rows, width, heads, HeadDim] to [rows, width, Heads·HeadDim].
+func (l layerInputs) attend(q, k, v *Node, window int) *Node {
+	if l.segments == nil {
+		return model.Attend(q, k, v, model.CausalMask(q.Graph(), q.Shape().Dim(1), window))
+	}
+	return l.join(model.Attend(l.cut(q), l.cut(k), l.cut(v), model.IsolatedMask(l.segments, window)))
+}
+
+// pullAttend pulls the gradient d of [layerInputs.attend]'s result back to q, k and v.
+func (l layerInputs) pullAttend(q, k, v, d *Node, window int) []*Node {
+	if l.segments == nil {
+		mask := model.CausalMask(q.Graph(), q.Shape().Dim(1), window)
+		return pull([]*Node{model.Attend(q, k, v, mask)}, []*Node{d}, []*Node{q, k, v})
+	}
+	// What a lane holds beyond its unit has no gradient.
+	d = l.cut(d)
+	own := GreaterThan(l.segments, ZerosLike(l.segments))
+	d = Where(BroadcastToDims(ExpandAxes(own, -1), d.Shape().Dimensions...), d, ZerosLike(d))
+	q, k, v = l.cut(q), l.cut(k), l.cut(v)
+	grads := pull([]*Node{model.Attend(q, k, v, model.IsolatedMask(l.segments, window))}, []*Node{d}, []*Node{q, k, v})
+	for i, g := range grads {
+		grads[i] = l.join(g)
+	}
+	return grads
+}

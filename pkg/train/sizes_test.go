@@ -1,0 +1,59 @@
+package train
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// TestLines lays rows of the lengths of a real dataset out: every token is on its line once, lanes are wide enough, and
+// little is computed in vain.
+func TestLines(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(3, 1))
+	var rows table
+	for range 1000 {
+		row := make([]int32, 20+int(random.ExpFloat64()*130)%1000)
+		for i := range row {
+			row[i] = 1 + random.Int32N(99)
+		}
+		rows = append(rows, row)
+	}
+	b, err := newBatches(rows, 42, 4, 1, 1024, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type pair struct{ width, lane int }
+	shapes := map[pair]bool{}
+	tokens, computed := 0, 0
+	seen := make([]bool, len(rows))
+	for step := range b.perEpoch() {
+		for _, m := range b.step(step) {
+			shapes[pair{m.width, m.lane}] = true
+			tokens, computed = tokens+m.tokens, computed+m.width
+			for i, d := range m.documents {
+				row := m.index[i]
+				if seen[row] || !slices.Equal(m.ids[d.start:d.start+d.length], rows[row]) || d.length > m.lane {
+					t.Fatalf("step %d: row %d lies wrong at %d", step, row, d.start)
+				}
+				seen[row] = true
+			}
+			segments, at, back := m.laneTables()
+			for i, s := range segments {
+				if (s > 0) != (int(at[i]) < m.tokens && int(back[at[i]]) == i) {
+					t.Fatalf("step %d: place %d of the lanes is %d on the line, and that %d", step, i, at[i], back[at[i]])
+				}
+			}
+		}
+	}
+	if slices.Contains(seen, false) {
+		t.Error("a row is missing")
+	}
+	if len(b.sizes.lanes) > maxLanes+1 || len(b.sizes.widths) > maxWidths || len(shapes) > 16 {
+		t.Errorf("%d shapes of lanes %v and widths %v", len(shapes), b.sizes.lanes, b.sizes.widths)
+	}
+	if share := float64(computed-tokens) / float64(tokens); share > 0.15 {
+		t.Errorf("%.1f %% of the tokens are padding", 100*share)
+	}
+	t.Logf("%d shapes, %.1f %% padding", len(shapes), 100*float64(computed-tokens)/float64(tokens))
+}
