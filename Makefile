@@ -8,7 +8,7 @@ GO ?= go
 # Flags of plain go commands; `make env` prints the same for a shell.
 native := CGO_ENABLED=1 CGO_LDFLAGS=-L$(DESCANT_CACHE)/native/tokenizers-1.26.0 GOEXPERIMENT=simd
 
-.PHONY: help check-gguf setup setup-servers env build demo test bench lint e2e gen tiny-base parity-data clean
+.PHONY: help bench-train check-gguf setup setup-servers env build demo test bench lint e2e gen tiny-base parity-data clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ e2e: setup-servers ## run the end-to-end scenario alone, in one process and dist
 
 check-gguf: setup ## load exported bases and adapters in llama.cpp and compare (needs node and npm)
 	$(native) $(GO) run ./scripts/ggufcheck --node $(DESCANT_CACHE)/llama-cpp --parity $${DESCANT_PARITY_DIR:-testdata/parity}
+
+bench-train: setup ## compare training with PyTorch + PEFT (needs Python; TOKENIZER=folder, DATA=file)
+	$(native) $(GO) run ./scripts/benchtrain --cache $(DESCANT_CACHE)/bench-train --tokenizer "$(TOKENIZER)" --data "$(DATA)" $(BENCH_FLAGS)
 
 bench: setup ## run the Go benchmarks
 	$(native) $(GO) test -run '^$$' -bench . -benchtime 3x ./pkg/...
