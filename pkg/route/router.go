@@ -193,7 +193,7 @@ func (r *Router) attempt(ctx context.Context, id string, req *pb.ChatRequest, se
 		if err := send(chunk); err != nil {
 			return true, err
 		}
-		begun, ended = true, chunk.GetFinishReason() != ""
+		begun, ended = true, chunk.GetUsage() != nil // with the last chunk of the last of n choices
 	}
 	if !ended && ctx.Err() == nil {
 		return begun, errCut

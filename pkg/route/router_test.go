@@ -88,7 +88,7 @@ func says(words ...string) *fakeWorker {
 				return
 			}
 		}
-		yield(&pb.ChatChunk{FinishReason: "stop"}, nil)
+		yield(&pb.ChatChunk{FinishReason: "stop", Usage: new(pb.Usage)}, nil)
 	}}
 }
 

@@ -54,9 +54,10 @@ func (s *Service) advert() *pb.WorkerAdvert {
 	advert := &pb.WorkerAdvert{Id: s.deps.Worker, Ready: s.isReady(), Adapters: s.states.list()}
 	for _, m := range s.pool.loaded() {
 		stats := m.engine.Stats()
+		waiting, _ := m.gate.queue()
 		advert.Bases = append(advert.Bases, &pb.BaseAdvert{
 			Base: m.base.Ref, Digest: m.base.Digest, Rows: uint32(s.cfg.MaxRows),
-			FreeRows: uint32(max(s.cfg.MaxRows-stats.Rows, 0)), Waiting: uint32(stats.Waiting),
+			FreeRows: uint32(max(s.cfg.MaxRows-stats.Rows, 0)), Waiting: uint32(stats.Waiting + waiting), MaxWaiting: uint32(s.cfg.MaxWaiting),
 		})
 	}
 	return advert

@@ -37,6 +37,8 @@ func chatError(err error) *job.Error {
 		return job.UserError(job.CodeContextLength, tooLong.Error(), "")
 	case errors.Is(err, generate.ErrInvalid):
 		return job.UserError(job.CodeBadRequest, err.Error(), "correct the request")
+	case errors.Is(err, generate.ErrBusy):
+		return job.RefusedError(job.CodeOverloaded, err.Error(), "try again later, or start another inference worker", busyRetry)
 	case errors.Is(err, generate.ErrClosed), errors.Is(err, generate.ErrSlotsFull):
 		return job.InfrastructureError(job.CodeNotReady, "answer the request", err)
 	}
@@ -61,18 +63,53 @@ func (s *Service) answer(ctx context.Context, req *pb.ChatRequest, send func(*pb
 	if err != nil {
 		return err
 	}
-	// An adapter may be unloaded for another one between finding and using it.
-	for attempt := 1; ; attempt++ {
-		target, err := s.target(ctx, wanted)
-		if err != nil {
-			return err
+	t, err := s.target(ctx, wanted)
+	if err != nil {
+		return err
+	}
+	defer t.release()
+	place, err := s.enter(ctx, t, wanted, int(req.GetN()))
+	if err != nil {
+		return err
+	}
+	s.tellSoon()
+	defer s.tellSoon()
+	defer t.model.gate.leave(place)
+	return s.generate(ctx, t, req, messages, tools, send)
+}
+
+// enter waits for the request's turn and has its adapter in a slot, where it stays until the place is given back.
+func (s *Service) enter(ctx context.Context, t target, w wanted, n int) (*ticket, error) {
+	if t.key != "" && !t.model.touch(t.key) { // the network first: whoever waits for it holds no place
+		if _, err := s.deps.Registry.Fetch(ctx, w.adapter.Version, s.cfg.WorkDir); err != nil {
+			return nil, err
 		}
-		s.tellSoon()
-		err = s.generate(ctx, target, req, messages, tools, send)
-		target.release()
-		s.tellSoon()
-		if !errors.Is(err, generate.ErrUnknownAdapter) || attempt == 3 {
-			return err
+	}
+	s.tellSoon()
+	place, err := t.model.gate.enter(ctx, t.key, n)
+	if err != nil {
+		return nil, err
+	}
+	if t.key == "" {
+		return place, nil
+	}
+	for {
+		err := s.ensure(ctx, t.model, w.adapter, true)
+		if err == nil {
+			s.wake()
+			return place, nil
+		}
+		if !errors.Is(err, generate.ErrSlotsFull) {
+			t.model.gate.leave(place)
+			return nil, err
+		}
+		helps, waited := t.model.gate.again(ctx, place)
+		if waited != nil {
+			return nil, waited
+		}
+		if !helps {
+			t.model.gate.leave(place)
+			return nil, err
 		}
 	}
 }
@@ -105,15 +142,11 @@ type target struct {
 	release func()
 }
 
-// target brings what a request wants into memory.
+// target brings the base that a request wants into memory.
 func (s *Service) target(ctx context.Context, w wanted) (target, error) {
 	if w.adapter.Version != nil {
-		model, key, release, err := s.adapter(ctx, w.adapter, true)
-		if err != nil {
-			return target{}, err
-		}
-		s.wake()
-		return target{model: model, key: key, name: w.adapter.Pinned(), release: release}, nil
+		model, key, release, err := s.baseOf(ctx, w.adapter)
+		return target{model: model, key: key, name: w.adapter.Pinned(), release: release}, err
 	}
 	base, err := s.deps.Bases.Base(ctx, w.base)
 	if err != nil {

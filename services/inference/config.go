@@ -18,6 +18,10 @@ type Config struct {
 	MaxContext int `yaml:"max_context" help:"longest prompt and answer together, in tokens"`
 	// MaxRows is how many requests a base answers at once. Defaults to 8.
 	MaxRows int `yaml:"max_rows" help:"how many requests a base answers at once"`
+	// MaxWaiting is how many requests may wait for a base's rows and slots; more are refused as overloaded. Defaults to 256.
+	MaxWaiting int `yaml:"max_waiting" help:"how many requests may wait for a base"`
+	// MaxWait is how long a request may wait before it is refused. Defaults to 1m.
+	MaxWait time.Duration `yaml:"max_wait" help:"how long a request may wait for its turn"`
 	// Slots is how many adapters of rank MaxRank a base holds at once. Defaults to 16.
 	Slots int `yaml:"slots" help:"how many adapters of rank max_rank a base holds at once"`
 	// MaxRank is the rank on which Slots counts. Defaults to 8.
@@ -35,19 +39,22 @@ type Config struct {
 
 // Defaults returns the configuration of `descant up`.
 func Defaults() Config {
-	return Config{MaxBases: 2, MaxRows: 8, Slots: 16, MaxRank: 8, MaxTokens: 512, Warm: true, Relist: 30 * time.Second}
+	return Config{MaxBases: 2, MaxRows: 8, MaxWaiting: 256, MaxWait: time.Minute, Slots: 16, MaxRank: 8, MaxTokens: 512, Warm: true, Relist: 30 * time.Second}
 }
 
 // Validate returns all that is wrong with the configuration.
 func (c Config) Validate() error {
 	var errs []error
-	for name, value := range map[string]int{"max_bases": c.MaxBases, "max_rows": c.MaxRows, "slots": c.Slots, "max_rank": c.MaxRank, "max_tokens": c.MaxTokens} {
+	for name, value := range map[string]int{"max_bases": c.MaxBases, "max_rows": c.MaxRows, "max_waiting": c.MaxWaiting, "slots": c.Slots, "max_rank": c.MaxRank, "max_tokens": c.MaxTokens} {
 		if value < 1 {
 			errs = append(errs, fmt.Errorf("inference: %s is %d: use at least 1", name, value))
 		}
 	}
 	if c.MaxContext < 0 {
 		errs = append(errs, fmt.Errorf("inference: max_context is %d: use 0 (what the base allows) or more", c.MaxContext))
+	}
+	if c.MaxWait <= 0 {
+		errs = append(errs, fmt.Errorf("inference: max_wait is %s: use a positive duration", c.MaxWait))
 	}
 	if c.Relist <= 0 {
 		errs = append(errs, fmt.Errorf("inference: relist is %s: use a positive duration", c.Relist))

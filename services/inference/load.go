@@ -116,17 +116,20 @@ func (s *Service) preload(ctx context.Context, found registry.Resolved, fresh bo
 	if !fresh && !loaded {
 		return errLater
 	}
-	_, _, release, err := s.adapter(ctx, found, fresh)
+	model, key, release, err := s.baseOf(ctx, found)
 	if err != nil {
 		return err
 	}
-	release()
-	return nil
+	defer release()
+	if key == "" {
+		return nil
+	}
+	return s.ensure(ctx, model, found, fresh)
 }
 
-// adapter brings a published version into memory with its base. The key is empty for a version that
-// was trained as a whole: then the model itself is it. evict makes room at the cost of others.
-func (s *Service) adapter(ctx context.Context, found registry.Resolved, evict bool) (model *served, key string, release func(), err error) {
+// baseOf brings the base of a published version into memory. The key is empty for a version that was trained as a whole:
+// then the model itself is it.
+func (s *Service) baseOf(ctx context.Context, found registry.Resolved) (model *served, key string, release func(), err error) {
 	version := found.Version
 	if version.GetBase() == "" {
 		return nil, "", nil, job.BugError("serve adapter "+found.Pinned(), errors.New("its registry entry names no base"))
@@ -153,14 +156,7 @@ func (s *Service) adapter(ctx context.Context, found registry.Resolved, evict bo
 			"train the adapter again, or bring back that revision of the base")
 	}
 	model, release, err = s.pool.get(ctx, base)
-	if err != nil {
-		return nil, "", nil, err
-	}
-	if err := s.ensure(ctx, model, found, evict); err != nil {
-		release()
-		return nil, "", nil, err
-	}
-	return model, version.GetDigest(), release, nil
+	return model, version.GetDigest(), release, err
 }
 
 // ensure loads a version on its base and notes how far it is.

@@ -52,7 +52,7 @@ func (f *fakeEngine) Close()                { f.closed.Store(true) }
 
 func fakeServed(base registry.Base) (*served, *fakeEngine) {
 	e := &fakeEngine{room: 2}
-	return &served{base: base, engine: e, text: &language{tokenizer: new(tokenizer.Tokenizer)}}, e
+	return &served{base: base, engine: e, text: &language{tokenizer: new(tokenizer.Tokenizer)}, gate: newGate(Defaults()), dropped: func(string) {}}, e
 }
 
 func TestPoolOpensOnceAndClosesTheLeastRecentlyUsed(t *testing.T) {
@@ -128,5 +128,27 @@ func TestDropOldestMakesRoom(t *testing.T) {
 	}
 	if !m.dropOldest() || m.dropOldest() {
 		t.Error("dropOldest does not tell when nothing is left")
+	}
+}
+
+func TestDropOldestLeavesWhatIsInUse(t *testing.T) {
+	t.Parallel()
+	m, e := fakeServed(registry.Base{})
+	for _, key := range []string{"a", "b"} {
+		if err := e.LoadAdapter(t.Context(), key, ""); err != nil {
+			t.Fatal(err)
+		}
+		m.recent = append(m.recent, key)
+	}
+	used, err := m.gate.enter(t.Context(), "a", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !m.dropOldest() || len(e.keys) != 1 || e.keys[0] != "a" || m.dropOldest() {
+		t.Errorf("loaded are %v, want a, which is in use", e.keys)
+	}
+	m.gate.leave(used)
+	if !m.dropOldest() {
+		t.Error("what is no longer in use stays")
 	}
 }

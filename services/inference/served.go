@@ -27,8 +27,9 @@ type served struct {
 	base   registry.Base
 	engine engine
 	text   *language
+	gate   *gate
 
-	// dropped, if not nil, hears of adapters that are no longer loaded.
+	// dropped hears of adapters that are no longer loaded.
 	dropped func(key string)
 
 	// loading is held while adapters are loaded or unloaded, so that an adapter is loaded once.
@@ -52,11 +53,12 @@ func (s *Service) open(_ context.Context, base registry.Base) (*served, error) {
 		return nil, job.UserError(job.CodeBadModel, "model "+base.Ref+" cannot be served: "+err.Error(), "`descant doctor` checks this machine")
 	}
 	s.log.Info("base is loaded", "base", base.Ref)
-	return &served{base: base, engine: e, text: text, dropped: s.states.forget}, nil
+	return &served{base: base, engine: e, text: text, gate: newGate(s.cfg), dropped: s.states.forget}, nil
 }
 
 func (m *served) close() {
-	for m.dropOldest() {
+	for _, key := range m.adapters() {
+		m.dropped(key)
 	}
 	m.engine.Close()
 	m.text.close()
@@ -82,7 +84,7 @@ func (m *served) touch(key string) bool {
 }
 
 // ensure loads a version of an adapter unless it is loaded. With evict, the least recently used
-// adapters make room for it; without, a full engine is generate.ErrSlotsFull.
+// adapters that no request uses make room for it. A full engine is generate.ErrSlotsFull.
 func (m *served) ensure(ctx context.Context, reg *registry.Registry, version *pb.AdapterVersion, root string, evict bool) error {
 	key := version.GetDigest()
 	if m.touch(key) {
@@ -114,17 +116,16 @@ func (m *served) ensure(ctx context.Context, reg *registry.Registry, version *pb
 	}
 }
 
-// dropOldest unloads the least recently used adapter; requests that run with it finish.
+// dropOldest unloads the least recently used adapter that no request uses, if there is one.
 func (m *served) dropOldest() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.recent) == 0 {
+	i := slices.IndexFunc(m.recent, func(key string) bool { return !m.gate.inUse(key) })
+	if i < 0 {
 		return false
 	}
-	m.engine.UnloadAdapter(m.recent[0])
-	if m.dropped != nil {
-		m.dropped(m.recent[0])
-	}
-	m.recent = m.recent[1:]
+	m.engine.UnloadAdapter(m.recent[i])
+	m.dropped(m.recent[i])
+	m.recent = slices.Delete(m.recent, i, i+1)
 	return true
 }
