@@ -20,7 +20,7 @@ var layers = map[string]int{
 	"pkg/pb": 0, "pkg/lifecycle": 0, "pkg/safetensors": 0, "pkg/chat": 0, "models": 0, "pkg/report": 0,
 	"pkg/blob": 1, "pkg/tokenizer": 1, "pkg/hub": 1, "pkg/dataset": 1, "pkg/device": 1,
 	"pkg/model": 2, "pkg/job": 2,
-	"pkg/lora": 3, "pkg/bus": 3,
+	"pkg/lora": 3, "pkg/bus": 3, "pkg/grammar": 3,
 	"pkg/stage": 4, "pkg/train": 4, "pkg/generate": 4, "pkg/registry": 4, "pkg/embedded": 4, "pkg/gguf": 4, "pkg/route": 4, "pkg/openai": 4,
 	"services/gateway": 5, "services/tokenizer": 5, "services/trainer": 5, "services/inference": 5,
 	"cmd/descant": 6,
