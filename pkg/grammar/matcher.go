@@ -12,7 +12,7 @@ type Automaton struct {
 }
 
 // maxMasks is how many sets of tokens an automaton keeps; one for 150,000 tokens takes 19 KiB.
-const maxMasks = 1024
+const maxMasks = 256
 
 // Over gives the automaton of a grammar over a vocabulary.
 func (g *Grammar) Over(v *Vocabulary) *Automaton {

@@ -55,7 +55,7 @@ type states struct {
 }
 
 // maxStates is how many states are kept; a state takes 2 KiB.
-const maxStates = 8192
+const maxStates = 4096
 
 func newStates(g *Grammar) *states {
 	s := &states{net: &g.net}

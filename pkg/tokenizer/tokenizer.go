@@ -294,6 +294,19 @@ func (t *Tokenizer) TokenBytes(id int32) []byte {
 	return t.tokenBytes(id, false)
 }
 
+// Vocabulary are the bytes that each id adds to a text, none for tokens that are marked special. ok says whether a token
+// always adds the same bytes, as in byte-level tokenizers.
+func (t *Tokenizer) Vocabulary() (tokens [][]byte, ok bool) {
+	if t.bytes == nil {
+		return nil, false
+	}
+	tokens = make([][]byte, t.size)
+	for id := range tokens {
+		tokens[id] = t.tokenBytes(int32(id), true)
+	}
+	return tokens, true
+}
+
 func (t *Tokenizer) tokenBytes(id int32, skipSpecial bool) []byte {
 	if id < 0 || int(id) >= t.size || (skipSpecial && t.added.special[id]) {
 		return nil

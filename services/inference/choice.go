@@ -21,7 +21,7 @@ func (s *Service) generate(ctx context.Context, t target, req *pb.ChatRequest, m
 	if err != nil {
 		return err
 	}
-	request, err := t.model.text.request(req, t.key, prompt)
+	request, automaton, err := t.model.text.request(req, t.key, prompt)
 	if err != nil {
 		return err
 	}
@@ -38,6 +38,9 @@ func (s *Service) generate(ctx context.Context, t target, req *pb.ChatRequest, m
 			stream: t.model.text.tokenizer.NewStream(), stops: stopper{stops: req.GetStop()}}
 		one := request
 		one.Sampling.Seed += uint64(index)
+		if automaton != nil {
+			one.Constraint = automaton.Start()
+		}
 		group.Go(func() error { return c.run(ctx, t.model.engine, one) })
 	}
 	return group.Wait()

@@ -25,6 +25,8 @@ type language struct {
 	tokenizer *tokenizer.Tokenizer
 	template  *chat.Template
 	defaults  generationConfig
+
+	constraints constraints
 }
 
 // generationConfig is what is used here of generation_config.json. As in transformers, decoding is

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"descant/pkg/generate"
+	"descant/pkg/grammar"
 	"descant/pkg/job"
 	"descant/pkg/pb"
 )
@@ -17,21 +18,31 @@ func badRequest(problems []job.Problem) *job.Error {
 	return job.UserError(job.CodeBadRequest, "the request cannot be answered", "correct the fields; docs/sampling.md describes them", problems...)
 }
 
-// request is what the engine is asked for the first choice; all problems of the fields are one error.
-func (l *language) request(req *pb.ChatRequest, adapter string, prompt []int32) (generate.Request, error) {
+// request is what the engine is asked for the first choice, and the automaton of the constraint, if there is one; all
+// problems of the fields are one error.
+func (l *language) request(req *pb.ChatRequest, adapter string, prompt []int32) (generate.Request, *grammar.Automaton, error) {
 	out := generate.Request{
 		Adapter: adapter, Prompt: prompt, MaxTokens: int(req.GetMaxTokens()), MinTokens: int(req.GetMinTokens()),
 		Sampling: l.sampling(req), StopIDs: req.GetStopTokenIds(), Logprobs: req.GetLogprobs(), TopLogprobs: int(req.GetTopLogprobs()),
 	}
 	problems := l.fieldProblems(req)
+	f, wrong := formOf(req)
+	var automaton *grammar.Automaton
+	if len(wrong) == 0 {
+		automaton, wrong = l.automaton(f)
+	}
+	if automaton != nil {
+		out.Constraint = automaton.Start()
+	}
+	problems = append(problems, wrong...)
 	if !req.GetIgnoreEos() {
 		out.StopIDs = append(append([]int32(nil), out.StopIDs...), l.tokenizer.EOS()...)
 	}
 	problems = append(problems, out.Problems(l.tokenizer.VocabSize())...)
 	if len(problems) > 0 {
-		return out, badRequest(problems)
+		return out, nil, badRequest(problems)
 	}
-	return out, nil
+	return out, automaton, nil
 }
 
 // fieldProblems looks at what the engine does not know of.
@@ -51,12 +62,6 @@ func (l *language) fieldProblems(req *pb.ChatRequest) (problems []job.Problem) {
 		if int(id) >= l.tokenizer.VocabSize() {
 			problem(fmt.Sprintf("stop_token_ids[%d]", i), strconv.Itoa(int(id)), "is no token of the model", "give ids of its tokenizer")
 		}
-	}
-	if req.GetRegex() != "" {
-		problem("regex", "", "is not served yet", "leave it out")
-	}
-	if kind := req.GetResponseFormat().GetType(); req.GetResponseFormat() != nil && kind != "text" {
-		problem("response_format.type", kind, "is not served yet", `give "text", or leave it out`)
 	}
 	return problems
 }
