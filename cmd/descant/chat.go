@@ -9,12 +9,14 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"descant/pkg/bus"
+	"descant/pkg/grammar"
 	"descant/pkg/lifecycle"
 	"descant/pkg/pb"
 )
@@ -25,9 +27,11 @@ const silence = 10 * time.Minute
 // chatOptions are the flags of `descant chat`.
 type chatOptions struct {
 	model, adapterDir, prompt, system string
-	maxTokens                         uint32
-	temperature, topP                 float64
+	maxTokens, topK                   uint32
+	temperature, topP, minP           float64
 	seed                              int64
+	stop                              []string
+	jsonSchema                        string
 	set                               func(flag string) bool // whether a flag was given
 }
 
@@ -39,7 +43,8 @@ func (a *app) chatCommand() *cobra.Command {
 answers once; without, a conversation begins. The services run in this process.`,
 		Example: `  descant chat --adapter-dir out/ --prompt "请用三点总结这段话：…"
   descant chat --model builtin:tiny
-  descant chat --model Qwen/Qwen2.5-0.5B-Instruct --adapter_dir out/ --prompt "Hello" --temperature 0`,
+  descant chat --model Qwen/Qwen2.5-0.5B-Instruct --adapter_dir out/ --prompt "Hello" --temperature 0
+  descant chat --model builtin:tiny --prompt "Hello" --json-schema '{"enum":["yes","no"]}'`,
 	}, "device log hub inference", func(ctx context.Context, _ []string) error { return a.chat(ctx, o) })
 	f := cmd.Flags()
 	f.StringVar(&o.model, "model", "", "base model (default: the one that the adapter names, else "+defaultModel+")")
@@ -49,6 +54,10 @@ answers once; without, a conversation begins. The services run in this process.`
 	f.Uint32Var(&o.maxTokens, "max-tokens", 0, "longest answer in tokens (default: inference.max_tokens)")
 	f.Float64Var(&o.temperature, "temperature", 0, "sampling temperature; 0 always takes the likeliest token (default: the model's)")
 	f.Float64Var(&o.topP, "top-p", 0, "nucleus sampling (default: the model's)")
+	f.Uint32Var(&o.topK, "top-k", 0, "sample from the k likeliest tokens; 0 is all (default: the model's)")
+	f.Float64Var(&o.minP, "min-p", 0, "leave out tokens less likely than this share of the likeliest (default: the model's)")
+	f.StringArrayVar(&o.stop, "stop", nil, "text that ends the answer; may be given several times")
+	f.StringVar(&o.jsonSchema, "json-schema", "", "have the answer follow a JSON Schema: a file with it, or the schema itself")
 	f.Int64Var(&o.seed, "seed", 0, "seed of the sampling (default: drawn)")
 	o.set = func(flag string) bool { return cmd.Flags().Changed(flag) }
 	return cmd
@@ -58,6 +67,12 @@ answers once; without, a conversation begins. The services run in this process.`
 func (a *app) chat(ctx context.Context, o chatOptions) error {
 	ctx, hurry, release := a.chatSignals(ctx, o)
 	defer release()
+	if o.jsonSchema != "" {
+		var err error
+		if o.jsonSchema, err = schemaText(o.jsonSchema); err != nil {
+			return err
+		}
+	}
 	adapter, named, err := adapterFolder(o.adapterDir)
 	if err != nil {
 		return err
@@ -113,6 +128,22 @@ func (a *app) chatSignals(ctx context.Context, o chatOptions) (context.Context, 
 	}
 	ctx, release := signal.NotifyContext(ctx, syscall.SIGTERM)
 	return ctx, nil, release
+}
+
+// schemaText is the schema that --json-schema means: what begins with a brace, else a file.
+func schemaText(given string) (string, error) {
+	text := strings.TrimSpace(given)
+	if !strings.HasPrefix(text, "{") {
+		data, err := os.ReadFile(given)
+		if err != nil {
+			return "", fmt.Errorf("--json-schema: %w; give a file, or the schema itself", err)
+		}
+		text = string(data)
+	}
+	if _, err := grammar.JSONSchema(text); err != nil {
+		return "", &exitError{code: exitUsage, err: fmt.Errorf("--json-schema cannot be used: %w", err)}
+	}
+	return text, nil
 }
 
 // adapterFolder checks an adapter's folder and returns its absolute path and the base that it names.

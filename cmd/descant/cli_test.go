@@ -196,3 +196,16 @@ func TestDoctorNamesWhatIsBroken(t *testing.T) {
 		t.Errorf("exit code %d, ok %v", code, d.OK)
 	}
 }
+
+func TestChatRefusesASchemaBeforeItStarts(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[string]string{
+		`{"type":"object","patternProperties":{}}`: "patternProperties", `{"type":`: "JSON", "nowhere.json": "nowhere.json",
+		write(t, "schema.json", `{"oneOf":[]}`): "oneOf",
+	} {
+		code, _, problems := cli(t, nil, "chat", "--model", "builtin:tiny", "--prompt", "hi", "--json-schema", given)
+		if code == exitOK || !strings.Contains(problems, want) || !strings.Contains(problems, "--json-schema") {
+			t.Errorf("%s: code %d, %s", given, code, problems)
+		}
+	}
+}

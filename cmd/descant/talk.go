@@ -127,19 +127,33 @@ func (t *talk) converse(ctx context.Context) error {
 	return nil
 }
 
+// apply sets what the flags say.
+func (o *chatOptions) apply(req *pb.ChatRequest) {
+	req.MaxTokens, req.Stop = o.maxTokens, o.stop
+	for flag, field := range map[string]struct {
+		to    **float64
+		value *float64
+	}{"temperature": {&req.Temperature, &o.temperature}, "top-p": {&req.TopP, &o.topP}, "min-p": {&req.MinP, &o.minP}} {
+		if o.set(flag) {
+			*field.to = field.value
+		}
+	}
+	if o.set("top-k") {
+		req.TopK = &o.topK
+	}
+	if o.set("seed") {
+		req.Seed = &o.seed
+	}
+	if o.jsonSchema != "" {
+		req.ResponseFormat = &pb.ResponseFormat{Type: "json_schema", JsonSchema: &pb.JsonSchema{Schema: o.jsonSchema}}
+	}
+}
+
 // turn asks one question and streams the answer.
 func (t *talk) turn(ctx context.Context, text string) error {
 	question := &pb.ChatMessage{Role: "user", Content: text}
-	req := &pb.ChatRequest{Model: t.model, Messages: append(append([]*pb.ChatMessage(nil), t.history...), question), MaxTokens: t.options.maxTokens}
-	if t.options.set("temperature") {
-		req.Temperature = &t.options.temperature
-	}
-	if t.options.set("top-p") {
-		req.TopP = &t.options.topP
-	}
-	if t.options.set("seed") {
-		req.Seed = &t.options.seed
-	}
+	req := &pb.ChatRequest{Model: t.model, Messages: append(append([]*pb.ChatMessage(nil), t.history...), question)}
+	t.options.apply(req)
 	var answer strings.Builder
 	var end *pb.ChatChunk
 	for chunk, err := range t.bus.Chat(ctx, bus.WorkerSubject(t.worker), req, silence) {

@@ -106,6 +106,15 @@ func TestTrainThenChat(t *testing.T) {
 	if answer.Base != base || answer.Tokens < 1 || answer.Finish == "" {
 		t.Errorf("answer %+v", answer)
 	}
+
+	schema := filepath.Join(t.TempDir(), "schema.json")
+	if err := os.WriteFile(schema, []byte(`{"enum":["yes","no END"]}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	said = ok(t, env, "chat", "--adapter_dir", out, "--prompt", "你好", "--json-schema", schema, "--stop", " END", "--temperature", "1", "--top-k", "50", "--min-p", "0.01", "--seed", "3")
+	if text := strings.TrimSpace(said.out); text != `"yes"` && text != `"no` {
+		t.Errorf("%q does not follow the schema up to the stop text", text)
+	}
 }
 
 func TestInterruptedTrainGoesOn(t *testing.T) {
