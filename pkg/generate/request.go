@@ -127,10 +127,8 @@ func (r *Request) Problems(vocab int) []job.Problem {
 	if r.TopLogprobs > 0 && !r.Logprobs {
 		problem("top_logprobs", r.TopLogprobs, "is given without logprobs", "set logprobs to true")
 	}
-	if r.Constraint != nil {
-		if ids, end := r.Constraint.Allowed(); none(ids) && end {
-			problems = append(problems, job.Problem{Reason: "the constraint allows only the empty output", Next: "allow some text, or leave it out"})
-		}
+	if r.Constraint != nil && r.Constraint.Done() {
+		problems = append(problems, job.Problem{Reason: "the constraint allows only the empty output", Next: "allow some text, or leave it out"})
 	}
 	return problems
 }

@@ -28,6 +28,8 @@ type Constraint interface {
 	// Allowed returns a bit for each id that may come next (id is bit id%64 of word id/64; ids beyond the end may
 	// not), valid until Accept, and whether the output may end here.
 	Allowed() (ids []uint64, end bool)
+	// Done says that the output is whole and nothing can follow.
+	Done() bool
 	// Accept moves on by an id that is allowed.
 	Accept(id int32)
 }
@@ -108,13 +110,7 @@ func (s *sampler) took(id int32) {
 }
 
 // complete says that the constraint allows nothing more.
-func (s *sampler) complete() bool {
-	if s.constraint == nil {
-		return false
-	}
-	ids, end := s.constraint.Allowed()
-	return end && none(ids)
-}
+func (s *sampler) complete() bool { return s.constraint != nil && s.constraint.Done() }
 
 func none(ids []uint64) bool {
 	return !slices.ContainsFunc(ids, func(word uint64) bool { return word != 0 })

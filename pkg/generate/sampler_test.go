@@ -181,6 +181,8 @@ func (l *letters) Allowed() ([]uint64, bool) {
 	return ids, l.at >= len(l.sets)
 }
 
+func (l *letters) Done() bool { return l.at >= len(l.sets) }
+
 func (l *letters) Accept(int32) { l.at++ }
 
 func TestConstraintNarrowsTheChoice(t *testing.T) {

@@ -139,10 +139,10 @@ func TestMaskIsWhatEachTokenGives(t *testing.T) {
 			var next []int32
 			for id, token := range tokens {
 				at := m.at
-				for _, b := range token {
-					at = a.states.step(at, b)
+				if at = a.follow(at, int32(id)); len(token) == 0 && at != dead {
+					t.Fatal("an id without bytes leads on")
 				}
-				want := at != dead && len(token) > 0
+				want := at != dead
 				if got := mask[id/64]>>(id%64)&1 == 1; got != want {
 					t.Fatalf("token %q is allowed: %v", token, got)
 				}
@@ -150,7 +150,10 @@ func TestMaskIsWhatEachTokenGives(t *testing.T) {
 					next = append(next, int32(id))
 				}
 			}
-			if len(next) == 0 {
+			if m.Done() != (len(next) == 0) {
+				t.Fatalf("done is told wrongly with %d tokens", len(next))
+			}
+			if m.Done() {
 				break
 			}
 			m.Accept(next[random.IntN(len(next))])
@@ -159,5 +162,30 @@ func TestMaskIsWhatEachTokenGives(t *testing.T) {
 		if mask, end := m.Allowed(); mask != nil || end {
 			t.Error("something is allowed behind a token that is not")
 		}
+	}
+}
+
+// TestForgettingChangesNothing follows a text with more places than an automaton keeps.
+func TestForgettingChangesNothing(t *testing.T) {
+	t.Parallel()
+	g, err := Regex(`(ab|a){0,400}x`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := NewVocabulary([][]byte{[]byte("a"), []byte("b"), []byte("ab"), []byte("x")})
+	a := g.Over(v)
+	one, other := a.Start(), a.Start()
+	for i := range maxMasks + 100 {
+		if tokens, end := one.Allowed(); end || i > 0 && tokens[0] != 0b1101|uint64((i+1)%2)<<1 {
+			t.Fatalf("%b is allowed behind %d tokens", tokens, i)
+		}
+		one.Accept(int32(2 * ((i + 1) % 2))) // ab, a, ab, …
+	}
+	if tokens, _ := other.Allowed(); tokens[0] != 0b1101 {
+		t.Errorf("%b is allowed at the beginning", tokens)
+	}
+	other.Accept(3)
+	if !other.Done() {
+		t.Error("nothing can follow x")
 	}
 }
