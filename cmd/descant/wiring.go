@@ -43,6 +43,7 @@ type system struct {
 	registry *registry.Registry
 	hub      hub.Options
 	device   *device.Device // opened for the first service that computes
+	metrics  *lifecycle.Metrics
 
 	inference *inference.Service
 	gateway   *gateway.Gateway
@@ -88,6 +89,7 @@ func open(ctx context.Context, s *system) (_ *system, err error) {
 		return nil, err
 	}
 	s.registry = registry.New(s.objects, s.bus.Registry())
+	s.metrics = lifecycle.NewMetrics()
 	if s.hub, err = hubOptions(s.cfg, s.objects); err != nil {
 		return nil, err
 	}
@@ -154,7 +156,7 @@ func (s *system) service(kind string) (func(context.Context) error, error) {
 		return t.Run, nil
 	case kindInference:
 		i, err := inference.New(s.cfg.Inference, inference.Deps{Bus: s.bus, Registry: s.registry, Bases: bases,
-			Device: s.device, Worker: worker, Version: version, Log: s.log})
+			Device: s.device, Worker: worker, Version: version, Metrics: s.metrics, Log: s.log})
 		if err != nil {
 			return nil, err
 		}
@@ -241,7 +243,7 @@ func started(done <-chan struct{}) func(context.Context) error {
 // serve runs services until a signal, with health and metrics beside them.
 func (s *system) serve(ctx context.Context, hurry <-chan struct{}, services []lifecycle.Service) error {
 	if addr := s.cfg.HTTP.Addr; addr != httpOff {
-		handler := lifecycle.Handler(s.readiness(), lifecycle.NewMetrics())
+		handler := lifecycle.Handler(s.readiness(), s.metrics)
 		services = append(services, lifecycle.Service{Name: "http", Run: func(ctx context.Context) error {
 			return lifecycle.ServeHTTP(ctx, addr, handler, func(at string) { s.log.Info("health and metrics", "address", "http://"+at) })
 		}})

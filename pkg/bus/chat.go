@@ -29,6 +29,42 @@ var ErrSilent = errors.New("the worker went silent")
 // becomes the last chunk. ctx ends when the requester is gone.
 type ChatHandler func(ctx context.Context, req *pb.ChatRequest, send func(*pb.ChatChunk) error) error
 
+// Chunks is the answer of a handler in this process as [Bus.Chat] gives that of
+// another one. It returns when the handler has.
+func (h ChatHandler) Chunks(ctx context.Context, req *pb.ChatRequest) iter.Seq2[*pb.ChatChunk, error] {
+	return func(yield func(*pb.ChatChunk, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		// A handler may send from several goroutines, yield belongs to this one.
+		chunks, ended := make(chan *pb.ChatChunk), make(chan error, 1)
+		go func() {
+			ended <- guardedChat(ctx, h, req, func(chunk *pb.ChatChunk) error {
+				select {
+				case chunks <- chunk:
+					return nil
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			})
+		}()
+		for {
+			select {
+			case chunk := <-chunks:
+				if !yield(chunk, nil) {
+					cancel()
+					_ = <-ended // whoever left the loop does not want to know
+					return
+				}
+			case err := <-ended:
+				cancel()
+				if err != nil {
+					yield(nil, err)
+				}
+				return
+			}
+		}
+	}
+}
+
 // ServeChat answers chat requests on a subject until ctx ends, each request by
 // one member of the queue. Then it takes no more, and finishes those that are
 // running or were delivered. ready, if not nil, is called when the subscription

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -426,4 +427,44 @@ func chatAbandoned(t *testing.T, b *bus.Bus) {
 	if failed == nil {
 		t.Error("an abandoned request ends without a word")
 	}
+}
+
+// TestChunks: a handler of this process is asked as another one is.
+func TestChunks(t *testing.T) {
+	t.Parallel()
+	stopped := make(chan error, 1)
+	handle := bus.ChatHandler(func(_ context.Context, req *pb.ChatRequest, send func(*pb.ChatChunk) error) error {
+		var wg sync.WaitGroup
+		for range 3 { // as the choices of a request do
+			wg.Go(func() {
+				if err := send(&pb.ChatChunk{Delta: "x"}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if req.GetModel() == "endless" {
+			var err error
+			for err == nil {
+				err = send(&pb.ChatChunk{Delta: "y"})
+			}
+			stopped <- err
+			return err
+		}
+		return errors.New("no more")
+	})
+	text, last := "", error(nil)
+	for chunk, err := range handle.Chunks(t.Context(), &pb.ChatRequest{}) {
+		text, last = text+chunk.GetDelta(), err
+	}
+	if text != "xxx" || last == nil || last.Error() != "no more" {
+		t.Errorf("%q, %v", text, last)
+	}
+	for chunk, err := range handle.Chunks(t.Context(), &pb.ChatRequest{Model: "endless"}) {
+		must(t, err)
+		if chunk.GetDelta() == "y" {
+			break
+		}
+	}
+	wantIs(t, receive(t, stopped), context.Canceled)
 }

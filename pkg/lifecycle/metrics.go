@@ -20,7 +20,11 @@ func NewMetrics() *Metrics {
 	return &Metrics{r}
 }
 
-func (m *Metrics) handler() http.Handler {
+// Register adds numbers that are read when they are asked for.
+func (m *Metrics) Register(c prometheus.Collector) error { return m.registry.Register(c) }
+
+// Handler serves the numbers to Prometheus.
+func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
 

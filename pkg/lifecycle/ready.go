@@ -74,7 +74,7 @@ func Handler(ready *Readiness, metrics *Metrics) http.Handler {
 		}
 		writeJSON(w, http.StatusServiceUnavailable, map[string]any{"status": "not ready", "missing": missing})
 	})
-	mux.Handle("GET /metrics", metrics.handler())
+	mux.Handle("GET /metrics", metrics.Handler())
 	return mux
 }
 

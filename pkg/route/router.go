@@ -152,22 +152,7 @@ func (r *Router) Chat(ctx context.Context, req *pb.ChatRequest, send func(*pb.Ch
 
 // Ask is Chat as a sequence of chunks, like bus.Bus.Chat.
 func (r *Router) Ask(ctx context.Context, req *pb.ChatRequest) iter.Seq2[*pb.ChatChunk, error] {
-	return func(yield func(*pb.ChatChunk, error) bool) {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		stopped := false
-		err := r.Chat(ctx, req, func(chunk *pb.ChatChunk) error {
-			if !yield(chunk, nil) {
-				stopped = true
-				cancel()
-				return context.Canceled
-			}
-			return nil
-		})
-		if err != nil && !stopped {
-			yield(nil, err)
-		}
-	}
+	return bus.ChatHandler(r.Chat).Chunks(ctx, req)
 }
 
 // errCut is an answer that ended without its last chunk.

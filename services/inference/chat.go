@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"time"
 
 	"descant/pkg/bus"
 	"descant/pkg/generate"
@@ -47,6 +48,7 @@ func chatError(err error) *job.Error {
 
 // answer finds the model, renders the prompt and streams the text.
 func (s *Service) answer(ctx context.Context, req *pb.ChatRequest, send func(*pb.ChatChunk) error) error {
+	began := time.Now()
 	messages, err := conversation(req)
 	if err != nil {
 		return err
@@ -68,14 +70,16 @@ func (s *Service) answer(ctx context.Context, req *pb.ChatRequest, send func(*pb
 		return err
 	}
 	defer t.release()
+	waiting := time.Now()
 	place, err := s.enter(ctx, t, wanted, int(req.GetN()))
 	if err != nil {
 		return err
 	}
+	s.meters.queued(t.model.base.Ref, waiting)
 	s.tellSoon()
 	defer s.tellSoon()
 	defer t.model.gate.leave(place)
-	return s.generate(ctx, t, req, messages, tools, send)
+	return s.generate(ctx, t, req, messages, tools, s.meters.answer(t.model.base.Ref, began, send))
 }
 
 // enter waits for the request's turn and has its adapter in a slot, where it stays until the place is given back.

@@ -3,7 +3,11 @@ package inference
 import (
 	"errors"
 	"fmt"
+	"net"
 	"time"
+
+	"descant/pkg/lifecycle"
+	"descant/pkg/openai"
 )
 
 // Config of an inference worker.
@@ -33,13 +37,19 @@ type Config struct {
 	Warm bool `yaml:"warm" help:"load a job's base while the job trains"`
 	// Relist is how often the registry is listed again. Defaults to 30s.
 	Relist time.Duration `yaml:"relist" help:"how often the registry is listed again"`
+	// APIAddr serves this worker's own HTTP API, as a gateway of Kubernetes wants it: /v1/chat/completions, /v1/completions,
+	// /v1/models, /health and /metrics. An address that other machines can reach needs APIKeys. Defaults to off.
+	APIAddr string `yaml:"api_addr" help:"address of this worker's own HTTP API (off: none)"`
+	// APIKeys are the keys of that API, one a line, as those of the gateway. Defaults to none.
+	APIKeys lifecycle.Secret `yaml:"api_keys" help:"keys of this worker's own HTTP API, one a line"`
 	// WorkDir is where fetched adapters lie. Defaults to the cache folder's work/inference.
 	WorkDir string `yaml:"work_dir" help:"folder for fetched adapters"`
 }
 
 // Defaults returns the configuration of `descant up`.
 func Defaults() Config {
-	return Config{MaxBases: 2, MaxRows: 8, MaxWaiting: 256, MaxWait: time.Minute, Slots: 16, MaxRank: 8, MaxTokens: 512, Warm: true, Relist: 30 * time.Second}
+	return Config{MaxBases: 2, MaxRows: 8, MaxWaiting: 256, MaxWait: time.Minute, Slots: 16, MaxRank: 8, MaxTokens: 512, Warm: true, Relist: 30 * time.Second,
+		APIAddr: apiOff}
 }
 
 // Validate returns all that is wrong with the configuration.
@@ -59,8 +69,30 @@ func (c Config) Validate() error {
 	if c.Relist <= 0 {
 		errs = append(errs, fmt.Errorf("inference: relist is %s: use a positive duration", c.Relist))
 	}
+	if err := c.checkAPI(); err != nil {
+		errs = append(errs, err)
+	}
 	if c.WorkDir == "" {
 		errs = append(errs, errors.New("inference: work_dir is empty: name a folder"))
 	}
 	return errors.Join(errs...)
+}
+
+// checkAPI returns what is wrong with the address and the keys of the HTTP API.
+func (c Config) checkAPI() error {
+	keys, err := openai.ParseKeys(c.APIKeys.Reveal())
+	switch {
+	case err != nil:
+		return fmt.Errorf("inference: api_keys: %w", err)
+	case c.APIAddr == apiOff:
+		return nil
+	}
+	if _, _, err := net.SplitHostPort(c.APIAddr); err != nil {
+		return fmt.Errorf("inference: api_addr %q: use host:port such as 127.0.0.1:8001, or off", c.APIAddr)
+	}
+	if keys.Empty() && !openai.Loopback(c.APIAddr) {
+		return fmt.Errorf("inference: api_addr %s can be reached from other machines, where anybody could use it: set API keys "+
+			"(--inference-api-keys-file FILE, one key a line), or use a loopback address such as 127.0.0.1:8001", c.APIAddr)
+	}
+	return nil
 }

@@ -33,6 +33,8 @@ type Deps struct {
 	// Worker names this worker; unique among all, letters, digits, - and _.
 	Worker  string
 	Version string
+	// Metrics get the worker's numbers. Defaults to some of its own.
+	Metrics *lifecycle.Metrics
 	Log     *slog.Logger
 }
 
@@ -45,6 +47,8 @@ type Service struct {
 	pool    *pool
 	loads   *loader
 	states  *states
+	names   names
+	meters  meters
 	changed chan struct{} // wakes the entry in the list of workers
 	told    chan struct{} // wakes the advert
 	ready   chan struct{} // closed when requests are taken and the registry was listed once
@@ -56,6 +60,13 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{cfg: cfg, deps: deps, log: deps.Log.With("service", "inference"), changed: make(chan struct{}, 1), told: make(chan struct{}, 1), ready: make(chan struct{})}
+	if s.deps.Metrics == nil {
+		s.deps.Metrics = lifecycle.NewMetrics()
+	}
+	s.meters = newMeters(s.deps.Metrics)
+	if err := s.deps.Metrics.Register(newGauges(s)); err != nil {
+		return nil, fmt.Errorf("inference: metrics: %w", err)
+	}
 	s.pool = newPool(cfg.MaxBases, s.open)
 	s.loads = newLoader()
 	s.states = newStates(s.wake)
@@ -80,11 +91,12 @@ func (s *Service) Run(ctx context.Context) error {
 		return s.deps.Bus.ServeWorker(ctx, s.deps.Worker, s.chat, first.Done)
 	})
 	group.Go(func() error {
-		s.deps.Registry.Watch(ctx, s.cfg.Relist, s.loads.put, first.Done)
+		s.deps.Registry.Watch(ctx, s.cfg.Relist, func(entry *pb.AdapterEntry) { s.names.put(entry); s.loads.put(entry) }, first.Done)
 		return nil
 	})
 	group.Go(func() error { return s.advertise(ctx) })
 	group.Go(func() error { return s.tell(ctx) })
+	group.Go(func() error { return s.serveAPI(ctx) })
 	group.Go(func() error { s.load(ctx); return nil })
 	group.Go(func() error { s.preopen(ctx, s.cfg.Model); return nil })
 	if s.cfg.Warm {

@@ -1,10 +1,14 @@
 package systemtest_test
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -20,7 +24,7 @@ func TestRouting(t *testing.T) {
 	s := systemtest.Distributed(t)
 	s.Services["inference"].Stop(t)
 	longContext(t, s.Base)
-	r := &fleet{System: s, workers: map[string]*systemtest.Process{}}
+	r := &fleet{System: s, workers: map[string]*systemtest.Process{}, apis: map[string]string{}}
 	a, b := r.start(t, "a"), r.start(t, "b")
 
 	first, second := r.ask(t, endless), r.ask(t, endless)
@@ -65,10 +69,55 @@ func TestRouting(t *testing.T) {
 		t.Errorf("the answer of a worker that was told to stop ends with %v, want all of its 200 tokens", last)
 	}
 	<-ended
-	r.workers[left].Stop(t)
+	r.stopWhileStreaming(t, left)
 	if last := r.ask(t, 4).end(t); last.GetError().GetCode() != "no_worker" || last.GetError().GetRetryAfter() == 0 {
 		t.Errorf("without any worker a request gets %v", last)
 	}
+}
+
+// stopWhileStreaming tells a worker to stop while it streams an answer over its own HTTP API, and reads that to its end.
+func (r *fleet) stopWhileStreaming(t *testing.T, worker string) {
+	t.Helper()
+	stream := r.http(t, http.MethodPost, worker, "/v1/completions", fmt.Sprintf(`{"model":%q,"prompt":"hello","max_tokens":300,"temperature":0,"stream":true}`, r.Base))
+	events := bufio.NewReader(stream)
+	if line, err := events.ReadString('\n'); err != nil || !strings.HasPrefix(line, "data: {") {
+		t.Fatalf("the stream begins with %q, %v", line, err)
+	}
+	metrics, err := io.ReadAll(r.http(t, http.MethodGet, worker, "/metrics", ""))
+	if running := fmt.Sprintf("vllm:num_requests_running{engine=\"0\",model_name=%q} 1\n", r.Base); err != nil || !strings.Contains(string(metrics), running) {
+		t.Errorf("%s is not among the metrics, %v", running, err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		r.workers[worker].Stop(t)
+	}()
+	r.WaitAdvert(t, func(w *pb.WorkerAdvert) bool { return w.GetId() == worker && w.GetDraining() })
+	rest, err := io.ReadAll(events)
+	if err != nil || !strings.Contains(string(rest), `"finish_reason":"length"`) || !strings.HasSuffix(string(rest), "data: [DONE]\n\n") {
+		t.Errorf("the stream of a worker that stops ends with %v and %q", err, rest[max(len(rest)-300, 0):])
+	}
+	<-ended
+}
+
+// http sends a request to a worker's own API and returns the body of the answer.
+func (r *fleet) http(t *testing.T, method, worker, path, body string) io.Reader {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, "http://"+r.apis[worker]+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { answer.Body.Close() })
+	if answer.StatusCode != http.StatusOK {
+		data, err := io.ReadAll(answer.Body)
+		t.Fatalf("%s answers %s: %s, %v", path, answer.Status, data, err)
+	}
+	return answer.Body
 }
 
 // longContext lets a base answer at length.
@@ -99,13 +148,15 @@ const endless = 30_000
 type fleet struct {
 	*systemtest.System
 	workers map[string]*systemtest.Process // by id
+	apis    map[string]string              // addresses, by id
 }
 
 // start starts a worker with the base in memory.
 func (r *fleet) start(t *testing.T, name string) (id string) {
 	t.Helper()
 	id = "inference-" + name
-	r.workers[id] = r.StartExtra(t, "inference", "DESCANT_WORKER="+name, "DESCANT_INFERENCE_MODEL="+r.Base,
+	r.apis[id] = systemtest.FreeAddress(t)
+	r.workers[id] = r.StartExtra(t, "inference", "DESCANT_WORKER="+name, "DESCANT_INFERENCE_MODEL="+r.Base, "DESCANT_INFERENCE_API_ADDR="+r.apis[id],
 		"DESCANT_INFERENCE_MAX_ROWS=1", "DESCANT_INFERENCE_MAX_CONTEXT=32768")
 	r.WaitAdvert(t, func(w *pb.WorkerAdvert) bool { return w.GetId() == id && w.GetReady() && len(w.GetBases()) == 1 })
 	return id

@@ -1,0 +1,115 @@
+package inference
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"descant/pkg/pb"
+	"descant/pkg/registry"
+)
+
+// gauges tell how a worker is at the moment they are asked for: the metrics of the model-server protocol of Kubernetes'
+// gateway API inference extension, under vLLM's names.
+type gauges struct {
+	service *Service
+	running, waiting, cache, prompt, generated,
+	compilations, lora *prometheus.Desc
+}
+
+func newGauges(s *Service) *gauges {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(name, help, labels, nil)
+	}
+	return &gauges{
+		service:      s,
+		running:      desc("vllm:num_requests_running", "Requests in the batch.", "model_name", "engine"),
+		waiting:      desc("vllm:num_requests_waiting", "Requests that wait for a row or a slot.", "model_name", "engine"),
+		cache:        desc("vllm:kv_cache_usage_perc", "Part of the KV cache in use, 1 is all: a row is taken as a whole.", "model_name", "engine"),
+		prompt:       desc("vllm:prompt_tokens_total", "Prompt tokens computed.", "model_name", "engine"),
+		generated:    desc("vllm:generation_tokens_total", "Tokens generated.", "model_name", "engine"),
+		compilations: desc("descant_compilations_total", "Programs compiled; grows no more once a base is warm.", "model_name", "engine"),
+		lora: desc("vllm:lora_requests_info", "Adapters that answer at once, those that requests wait for, and how many have room; the value is the time.",
+			"max_lora", "running_lora_adapters", "waiting_lora_adapters"),
+	}
+}
+
+// Describe tells which numbers there are.
+func (g *gauges) Describe(out chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{g.running, g.waiting, g.cache, g.prompt, g.generated, g.compilations, g.lora} {
+		out <- desc
+	}
+}
+
+// Collect reads the numbers.
+func (g *gauges) Collect(out chan<- prometheus.Metric) {
+	s := g.service
+	var waitingFor []string
+	for _, m := range s.pool.loaded() {
+		stats := m.engine.Stats()
+		waiting, keys := m.gate.queue()
+		waitingFor = append(waitingFor, keys...)
+		tell := func(desc *prometheus.Desc, kind prometheus.ValueType, x float64) {
+			out <- prometheus.MustNewConstMetric(desc, kind, x, m.base.Ref, engineLabel)
+		}
+		tell(g.running, prometheus.GaugeValue, float64(stats.Rows))
+		tell(g.waiting, prometheus.GaugeValue, float64(waiting+stats.Waiting))
+		tell(g.cache, prometheus.GaugeValue, float64(stats.Rows)/float64(s.cfg.MaxRows))
+		tell(g.prompt, prometheus.CounterValue, float64(stats.PromptTokens))
+		tell(g.generated, prometheus.CounterValue, float64(stats.OutputTokens))
+		tell(g.compilations, prometheus.CounterValue, float64(stats.Compilations))
+	}
+	var ready []string
+	for _, a := range s.advert().GetAdapters() {
+		if a.GetState() == stateReady {
+			ready = append(ready, a.GetDigest())
+		}
+	}
+	out <- prometheus.MustNewConstMetric(g.lora, prometheus.GaugeValue, float64(time.Now().UnixNano())/1e9,
+		strconv.Itoa(s.cfg.Slots), s.names.list(ready), s.names.list(waitingFor))
+}
+
+// names knows by which names requests ask for a version.
+type names struct {
+	mu      sync.Mutex
+	entries map[string]*pb.AdapterEntry
+}
+
+func (n *names) put(entry *pb.AdapterEntry) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.entries == nil {
+		n.entries = map[string]*pb.AdapterEntry{}
+	}
+	n.entries[entry.GetName()] = entry
+}
+
+// list gives all names of some versions, with commas: name@version, name for the latest, name@alias.
+func (n *names) list(digests []string) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var all []string
+	for name, entry := range n.entries {
+		for _, version := range entry.GetVersions() {
+			if !slices.Contains(digests, version.GetDigest()) {
+				continue
+			}
+			all = append(all, registry.Pinned(name, version.GetVersion()))
+			for alias, at := range entry.GetAliases() {
+				switch {
+				case at != version.GetVersion():
+				case alias == registry.Latest:
+					all = append(all, name)
+				default:
+					all = append(all, name+"@"+alias)
+				}
+			}
+		}
+	}
+	slices.Sort(all)
+	return strings.Join(all, ",")
+}
