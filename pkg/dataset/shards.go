@@ -8,16 +8,20 @@ import (
 	"path/filepath"
 	"sort"
 	"strconv"
+	"sync"
 
 	"github.com/parquet-go/parquet-go"
 )
 
-// Shards are tokenised rows that can be read in any order. Their tokens are on disk, in memory there are 24 bytes a row.
+// Shards are tokenised rows that can be read in any order. Their tokens are on disk, in memory there are 24 bytes a row, and
+// 8 more while they are arranged.
 type Shards struct {
+	mu       sync.Mutex // of reading tokens
 	tokens   *spool
-	starts   []int64 // of row i, in tokens; one more than rows
-	rows     []int64 // index of row i in the dataset
-	lines    []int64 // line of row i in the dataset's file, or 0
+	arranged *arrangement // nil for none
+	starts   []int64      // of row i, in tokens; one more than rows
+	rows     []int64      // index of row i in the dataset
+	lines    []int64      // line of row i in the dataset's file, or 0
 	parts    []partRows
 	metadata map[string]string
 }
@@ -26,16 +30,18 @@ type Shards struct {
 // shard does not say of which.
 type partRows struct{ from, part int }
 
-// maxShardTokens bounds a shard set to 16 GiB of disk.
+// maxShardTokens bounds a shard set to 8 GiB of disk, and as much for an arrangement.
 const maxShardTokens = 2 << 30
 
 // OpenShards reads shards in the order of the paths. It refuses a shard of another layout, a row with
 // more or fewer labels than ids, a label that is neither its id nor -100, and shards that were made with other options.
-func OpenShards(paths []string) (*Shards, error) {
+func OpenShards(paths []string) (*Shards, error) { return openShards(paths, blockTokens) }
+
+func openShards(paths []string, size int64) (*Shards, error) {
 	if len(paths) == 0 {
 		return nil, errors.New("open shards: no path is given")
 	}
-	tokens, err := newSpool(filepath.Dir(paths[0]))
+	tokens, err := newSpool(filepath.Dir(paths[0]), size)
 	if err != nil {
 		return nil, err
 	}
@@ -152,9 +158,27 @@ func (s *Shards) rowsOf(in *parquet.GenericReader[shardRow]) error {
 // Len is the number of rows.
 func (s *Shards) Len() int { return len(s.rows) }
 
-// Row returns the ids and labels of row i (0 ≤ i < Len). They are of equal length and must not be changed.
+// Row returns the ids and labels of row i (0 ≤ i < Len). They are of equal length. It is safe for concurrent use. It panics
+// when the disk fails: there is nothing that a training could do without its rows.
 func (s *Shards) Row(i int) (ids, labels []int32) {
-	return s.tokens.row(s.starts[i], int(s.starts[i+1]-s.starts[i]))
+	from, n := s.starts[i], int(s.starts[i+1]-s.starts[i])
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var data []byte
+	var err error
+	if a := s.arranged; a != nil && a.starts[i] >= 0 {
+		data, err = a.row(a.starts[i], n)
+	}
+	if data == nil && err == nil {
+		data, err = s.tokens.row(from, n)
+	}
+	if data == nil && err == nil {
+		data, err = s.tokens.alone(from, n)
+	}
+	if err != nil {
+		panic(fmt.Errorf("dataset: %w", err))
+	}
+	return tokensOf(data)
 }
 
 // Index is the place of row i among the rows of the dataset that could be read, from 0.
@@ -217,6 +241,15 @@ func (s *Subset) Index(i int) int { return s.shards.Index(s.rows[i]) }
 
 // Line is that of row i of the subset: see [Shards.Line].
 func (s *Subset) Line(i int) int { return s.shards.Line(s.rows[i]) }
+
+// Arrange prepares for the rows of the subset to be wanted in this order: see [Shards.Arrange].
+func (s *Subset) Arrange(order []int) error {
+	rows := make([]int, len(order))
+	for at, i := range order {
+		rows[at] = s.rows[i]
+	}
+	return s.shards.Arrange(rows)
+}
 
 // Part is that of row i of the subset: see [Shards.Part].
 func (s *Subset) Part(i int) int { return s.shards.Part(s.rows[i]) }

@@ -7,42 +7,61 @@ import (
 	"os"
 )
 
-// spool keeps the tokens of rows in a file without a name, 8 bytes a token, from which the rows come back in any order:
-// in memory a million rows are a gigabyte, on disk the system keeps as much of it at hand as there is room for.
+// tokenBytes is the size of a token on disk: its id, and in the highest bit whether it is trained.
+const (
+	tokenBytes = 4
+	trainedBit = 1 << 31
+)
+
+// spool keeps the tokens of rows in a file without a name, from which the rows come back in any order: in memory a million
+// rows are a gigabyte, on disk the system keeps as much of it at hand as there is room for.
 type spool struct {
-	file   *os.File
+	blocks
 	out    *bufio.Writer
 	tokens int64
+	size   int64 // tokens of a block
 	buf    []byte
 }
 
-// newSpool makes the file in dir, where the shards are, or where temporary files go if dir can't be written.
-func newSpool(dir string) (*spool, error) {
+// unnamedFile makes a file in dir, where the shards are, or where temporary files go if dir can't be written. Without a name
+// it is gone when it is closed, which happens by itself when nobody has it any more.
+func unnamedFile(dir string) (*os.File, error) {
 	file, err := os.CreateTemp(dir, ".rows-*")
 	if err != nil {
 		if file, err = os.CreateTemp("", "descant-rows-*"); err != nil {
 			return nil, fmt.Errorf("make a file for the rows: %w", err)
 		}
 	}
-	// Without a name it is gone when it is closed, which happens by itself when nobody has it any more.
 	if err := os.Remove(file.Name()); err != nil {
 		file.Close()
 		return nil, fmt.Errorf("make a file for the rows: %w", err)
 	}
-	return &spool{file: file, out: bufio.NewWriterSize(file, 1<<20)}, nil
+	return file, nil
 }
 
-// add appends a row.
+// newSpool makes a spool in dir whose blocks have about size tokens.
+func newSpool(dir string, size int64) (*spool, error) {
+	file, err := unnamedFile(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &spool{blocks: newBlocks(file), out: bufio.NewWriterSize(file, 1<<20), size: size}, nil
+}
+
+// add appends a row. Labels are their ids or IgnoreLabel.
 func (s *spool) add(ids, labels []int32) error {
 	s.buf = s.buf[:0]
-	for _, list := range [][]int32{ids, labels} {
-		for _, x := range list {
-			s.buf = binary.LittleEndian.AppendUint32(s.buf, uint32(x))
+	for i, id := range ids {
+		token := uint32(id)
+		if labels[i] != IgnoreLabel {
+			token |= trainedBit
 		}
+		s.buf = binary.LittleEndian.AppendUint32(s.buf, token)
 	}
 	if _, err := s.out.Write(s.buf); err != nil {
 		return fmt.Errorf("put rows aside on disk: %w", err)
 	}
+	s.blocks.grow(s.tokens, s.size)
 	s.tokens += int64(len(ids))
 	return nil
 }
@@ -52,19 +71,22 @@ func (s *spool) flush() error {
 	if err := s.out.Flush(); err != nil {
 		return fmt.Errorf("put rows aside on disk: %w", err)
 	}
+	s.out = nil
+	s.bounds = append(s.bounds, s.tokens)
 	return nil
 }
 
-// row reads the n tokens that begin at token `from`. It is safe for concurrent use. It panics when the disk fails: there
-// is nothing that a training could do without its rows.
-func (s *spool) row(from int64, n int) (ids, labels []int32) {
-	data := make([]byte, 8*n)
-	if _, err := s.file.ReadAt(data, 8*from); err != nil {
-		panic(fmt.Errorf("dataset: read rows back from disk: %w", err))
-	}
+// tokensOf are the ids and labels of a row as it lies on disk.
+func tokensOf(data []byte) (ids, labels []int32) {
+	n := len(data) / tokenBytes
 	all := make([]int32, 2*n)
-	for i := range all {
-		all[i] = int32(binary.LittleEndian.Uint32(data[4*i:]))
+	ids, labels = all[:n:n], all[n:]
+	for i := range ids {
+		token := binary.LittleEndian.Uint32(data[tokenBytes*i:])
+		ids[i], labels[i] = int32(token&^trainedBit), IgnoreLabel
+		if token&trainedBit != 0 {
+			labels[i] = ids[i]
+		}
 	}
-	return all[:n:n], all[n:]
+	return ids, labels
 }

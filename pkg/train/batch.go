@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 )
 
@@ -18,6 +19,11 @@ type Rows interface {
 	Row(i int) (ids, labels []int32)
 	// Order is the permutation of the rows in an epoch; it depends on nothing but seed, epoch and Len.
 	Order(seed int64, epoch int) []int
+}
+
+// arranger is implemented by rows that come faster in an order that they were told before; *dataset.Shards are.
+type arranger interface {
+	Arrange(order []int) error
 }
 
 // microBatch is what passes through the layers together: tokens [rows, width].
@@ -56,14 +62,17 @@ type batches struct {
 	sizes        sizes
 	vocab        int
 	packs        [][]int // rows of the dataset in each pack, nil without packing
+	logger       *slog.Logger
 
 	epoch int
 	order []int
+	// arranged is the epoch whose order the rows were told.
+	arranged int
 }
 
 // newBatches looks at all rows once to check them.
 func newBatches(rows Rows, seed int64, batch, accumulation, maxLength, vocab int) (*batches, error) {
-	b := &batches{rows: rows, seed: seed, batch: batch, accumulation: accumulation, vocab: vocab, epoch: -1}
+	b := &batches{rows: rows, seed: seed, batch: batch, accumulation: accumulation, vocab: vocab, epoch: -1, arranged: -1, logger: slog.Default()}
 	if rows.Len() == 0 {
 		return nil, errors.New("the dataset has no rows: nothing can be trained")
 	}
@@ -113,7 +122,12 @@ func (b *batches) perEpoch() int {
 // step gives the micro-batches of a step that counts from 0.
 func (b *batches) step(step int) []*microBatch {
 	var list []*microBatch
-	for part := range slices.Chunk(b.chosen(step), b.batch) {
+	chosen := b.chosen(step)
+	if b.arranged != b.epoch {
+		b.arranged = b.epoch
+		b.arrange()
+	}
+	for part := range slices.Chunk(chosen, b.batch) {
 		list = append(list, b.line(part))
 	}
 	return list
@@ -130,6 +144,24 @@ func (b *batches) chosen(step int) []int {
 	chosen := slices.Clone(b.order[first:min(first+size, len(b.order))])
 	slices.SortStableFunc(chosen, func(i, k int) int { return cmp.Compare(b.size(k), b.size(i)) })
 	return chosen
+}
+
+// arrange tells the rows in which order the epoch wants them.
+func (b *batches) arrange() {
+	rows, ok := b.rows.(arranger)
+	if !ok {
+		return
+	}
+	order := b.order
+	if b.packs != nil {
+		order = make([]int, 0, b.rows.Len())
+		for _, pack := range b.order {
+			order = append(order, b.packs[pack]...)
+		}
+	}
+	if err := rows.Arrange(order); err != nil {
+		b.logger.Warn("rows are read one by one, which a slow disk makes slow", "error", err)
+	}
 }
 
 // put writes a row of the dataset as a row of the rectangle.

@@ -147,6 +147,7 @@ func (r *run) prepareRows(base *model.Config) error {
 	if err != nil {
 		return err
 	}
+	r.batches.logger = r.cfg.Logger
 	if t.Packing {
 		r.batches.pack(t.MaxLength)
 	}

@@ -1,10 +1,10 @@
 // Command rowsbench measures how many rows a second become tokenized shards, and how much memory that takes.
 //
-//	go run ./scripts/rowsbench -model MODEL [-rows 1000000] [-file rows.jsonl] [-profile cpu.out]
+//	go run ./scripts/rowsbench -model MODEL [-rows 1000000] [-file rows.jsonl] [-profile cpu.out] [-service build/descant]
 //
 // It writes the rows (instructions of many lengths, made from a seed, no two alike) into the file unless that is there,
 // tokenizes them as the tokenizer service does, opens the shards and goes through them in training order, and prints one
-// line of JSON. hf.py beside it does the same with Hugging Face's tokenizers from Python.
+// line of JSON. With -service the rows go through a job, and the memory is that of the process `descant tokenizer`. hf.py beside it does the same with Hugging Face's tokenizers from Python.
 package main
 
 import (
@@ -42,9 +42,17 @@ type result struct {
 	RowsPerSecond float64 `json:"rows_per_second"`
 	LoadedRSS     int64   `json:"loaded_rss_bytes"` // peak until the base's tokenizer is loaded
 	PeakRSS       int64   `json:"peak_rss_bytes"`
-	OrderSeconds  float64 `json:"order_seconds"` // opening the shards and reading all rows in training order
+	Order         order   `json:"order"`
 	OrderPeakRSS  int64   `json:"order_peak_rss_bytes"`
 	Shards        int     `json:"shards"`
+}
+
+// order is what a trainer needs before and while it takes rows in the order of an epoch.
+type order struct {
+	OpenSeconds    float64 `json:"open_seconds"`    // the shards are read and checked
+	ArrangeSeconds float64 `json:"arrange_seconds"` // for the epoch
+	ReadSeconds    float64 `json:"read_seconds"`    // all rows, one after the other
+	Tokens         int64   `json:"tokens"`
 }
 
 func run() error {
@@ -52,6 +60,7 @@ func run() error {
 	rows := flag.Int("rows", 1_000_000, "rows to make")
 	file := flag.String("file", "rows.jsonl", "file of the rows")
 	profile := flag.String("profile", "", "file for a CPU profile")
+	service := flag.String("service", "", "binary of descant: the rows go through its tokenizer as a process of its own")
 	flag.Parse()
 	if *model == "" {
 		return errors.New("name a folder with -model")
@@ -70,6 +79,13 @@ func run() error {
 			return err
 		}
 		defer pprof.StopCPUProfile()
+	}
+	if *service != "" {
+		r, err := serve(context.Background(), *service, *model, *file)
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(os.Stdout).Encode(r)
 	}
 	r, err := measure(*model, *file)
 	if err != nil {
@@ -99,25 +115,42 @@ func measure(model, file string) (*result, error) {
 	part := made[0]
 	r := &result{LoadedRSS: loaded, Rows: part.Rows, Tokens: part.Tokens, Seconds: time.Since(started).Seconds(), PeakRSS: device.MemoryFacts().PeakRSS, Shards: len(part.Shards)}
 	r.RowsPerSecond = float64(r.Rows) / r.Seconds
-	started = time.Now()
 	var paths []string
 	for _, name := range part.Shards {
 		paths = append(paths, filepath.Join(dir, name))
 	}
-	shards, err := dataset.OpenShards(paths)
-	if err != nil {
+	if r.Order, err = inOrder(paths); err != nil {
 		return nil, err
 	}
-	var tokens int64
-	for _, i := range shards.Order(training.Seed, 0) {
-		ids, _ := shards.Row(i)
-		tokens += int64(len(ids))
+	if r.Order.Tokens != r.Tokens {
+		return nil, fmt.Errorf("the shards hold %d tokens, %d were made", r.Order.Tokens, r.Tokens)
 	}
-	if tokens != r.Tokens {
-		return nil, fmt.Errorf("the shards hold %d tokens, %d were made", tokens, r.Tokens)
-	}
-	r.OrderSeconds, r.OrderPeakRSS = time.Since(started).Seconds(), device.MemoryFacts().PeakRSS
+	r.OrderPeakRSS = device.MemoryFacts().PeakRSS
 	return r, nil
+}
+
+// inOrder opens shards and goes through their rows as the first epoch of a training does.
+func inOrder(paths []string) (o order, err error) {
+	clock := func(of *float64, started time.Time) { *of = time.Since(started).Seconds() }
+	started := time.Now()
+	shards, err := dataset.OpenShards(paths)
+	if err != nil {
+		return o, err
+	}
+	clock(&o.OpenSeconds, started)
+	started = time.Now()
+	rows := shards.Order(job.DefaultTraining().Seed, 0)
+	if err := shards.Arrange(rows); err != nil {
+		return o, err
+	}
+	clock(&o.ArrangeSeconds, started)
+	started = time.Now()
+	for _, i := range rows {
+		ids, _ := shards.Row(i)
+		o.Tokens += int64(len(ids))
+	}
+	clock(&o.ReadSeconds, started)
+	return o, nil
 }
 
 // write makes rows from the sentences of the built-in sample, most of them Chinese; a number makes each different.
