@@ -51,8 +51,8 @@ func (a *app) estimateCommand() *cobra.Command {
 	cmd := a.command(&cobra.Command{
 		Use: "estimate", Short: "Say how much memory and time a training would take on this machine",
 		Long: `Say how much memory and time ` + "`descant train`" + ` with the same flags would take on this machine. The rows are
-tokenized and one layer of the model is timed with made-up weights at the shapes that they give; the weights of
-the base are not loaded.`,
+tokenized and two layers of the model are timed with made-up weights at the shapes that they give; the weights
+of the base are not loaded.`,
 		Example: `  descant estimate --model Qwen/Qwen2.5-0.5B-Instruct --dataset rows.jsonl --max-steps 50
   descant estimate --model builtin:tiny --per_device_train_batch_size 8 --json`,
 	}, "device log hub bus blob embedded", func(ctx context.Context, _ []string) error {
@@ -197,7 +197,7 @@ func (a *app) showEstimate(e *estimation) {
 		name    string
 		seconds float64
 	}{{"start, tokenize the rows", e.RowSeconds}, {"load the base", t.Load}, {"compile", t.Compile},
-		{"layers", t.Layers}, {"head and loss", t.Head}, {"optimizer", t.Update}, {"evaluate", t.Evaluate}, {"check and publish the result", t.Check + publishTime}} {
+		{"layers", t.Layers}, {"head and loss", t.Head}, {"optimizer", t.Update}, {"evaluate", t.Evaluate}, {"checkpoints", t.Save}, {"check and publish the result", t.Check + publishTime}} {
 		fmt.Fprintf(a.out, "  %-30s %.1fs\n", part.name, part.seconds)
 	}
 	fmt.Fprintln(a.out)

@@ -61,7 +61,7 @@ func (s *spool) add(ids, labels []int32) error {
 	if _, err := s.out.Write(s.buf); err != nil {
 		return fmt.Errorf("put rows aside on disk: %w", err)
 	}
-	s.blocks.grow(s.tokens, s.size)
+	s.grow(s.tokens, s.size)
 	s.tokens += int64(len(ids))
 	return nil
 }

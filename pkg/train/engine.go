@@ -346,38 +346,51 @@ func (e *engine) lowest() int {
 
 // backward takes the gradient of the last layer's output down to the lowest trained layer and adds up the gradients of
 // everything that is trained. It frees what the forward pass saved as it goes.
-func (e *engine) backward(p *passed, dx *model.Array) error {
-	lowest := e.lowest()
-	for i := e.config.Layers - 1; i >= lowest; i-- {
-		below := i > lowest || e.embed != nil
-		if e.checkpointing {
-			if err := e.again(p, i); err != nil {
-				dx.Free()
-				return fmt.Errorf("layer %d: %w", i, err)
-			}
-		}
-		inputs := append([]*model.Array{dx, p.inputs[i]}, p.saved[i]...)
-		inputs = append(inputs, p.common[i]...)
-		if e.layers[i] != nil {
-			inputs = append(inputs, e.layers[i].gradient())
-		}
-		out, err := e.run(fmt.Sprintf("backward %v %s", below, e.target.signature(i)), func(in []*Node) []*Node {
-			return backwardLayer(e.target, i, below, in)
-		}, inputs...)
-		dx.Free()
-		model.FreeAll(p.saved[i]...)
-		p.inputs[i+1].Free()
-		if err != nil {
-			return fmt.Errorf("layer %d: %w", i, err)
-		}
-		dx = nil
-		if below {
-			dx, out = out[0], out[1:]
-		}
-		if e.layers[i] != nil {
-			e.layers[i].setGradient(out[0])
+func (e *engine) backward(p *passed, dx *model.Array) (err error) {
+	for i := e.config.Layers - 1; i >= e.lowest(); i-- {
+		if dx, err = e.pull(p, i, dx); err != nil {
+			return err
 		}
 	}
+	return e.pullEmbedding(p, dx)
+}
+
+// pull takes the gradient of a layer's output down to its input, where something below is trained, and adds up that of what
+// the layer trains. It takes over dx.
+func (e *engine) pull(p *passed, i int, dx *model.Array) (*model.Array, error) {
+	below := i > e.lowest() || e.embed != nil
+	if e.checkpointing {
+		if err := e.again(p, i); err != nil {
+			dx.Free()
+			return nil, fmt.Errorf("layer %d: %w", i, err)
+		}
+	}
+	inputs := append([]*model.Array{dx, p.inputs[i]}, p.saved[i]...)
+	inputs = append(inputs, p.common[i]...)
+	if e.layers[i] != nil {
+		inputs = append(inputs, e.layers[i].gradient())
+	}
+	out, err := e.run(fmt.Sprintf("backward %v %s", below, e.target.signature(i)), func(in []*Node) []*Node {
+		return backwardLayer(e.target, i, below, in)
+	}, inputs...)
+	dx.Free()
+	model.FreeAll(p.saved[i]...)
+	p.inputs[i+1].Free()
+	if err != nil {
+		return nil, fmt.Errorf("layer %d: %w", i, err)
+	}
+	dx = nil
+	if below {
+		dx, out = out[0], out[1:]
+	}
+	if e.layers[i] != nil {
+		e.layers[i].setGradient(out[0])
+	}
+	return dx, nil
+}
+
+// pullEmbedding adds the gradient of the first layer's input to that of the embedding, where it is trained. It takes over dx.
+func (e *engine) pullEmbedding(p *passed, dx *model.Array) error {
 	defer dx.Free()
 	if e.embed == nil {
 		return nil

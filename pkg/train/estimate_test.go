@@ -114,7 +114,7 @@ func TestEstimateOfEvaluations(t *testing.T) {
 		if _, err := Run(t.Context(), cfg); err != nil {
 			t.Fatal(err)
 		}
-		m := &measurement{run: &run{cfg: cfg}, steps: 6, evalPadded: 1}
+		m := &measurement{run: &run{cfg: cfg}, steps: 6, evals: []evalCost{{}}}
 		if got := m.evaluations(); got != heard {
 			t.Errorf("eval_steps %d: %d evaluations estimated, the run had %d", every, got, heard)
 		}
@@ -144,12 +144,12 @@ func TestEstimateStops(t *testing.T) {
 	}
 }
 
-// TestOneLayer makes the base of an estimate and loads it.
-func TestOneLayer(t *testing.T) {
+// TestFewLayers makes the base of an estimate and loads it.
+func TestFewLayers(t *testing.T) {
 	t.Parallel()
 	cfg := settings(t, 1)
 	dir := t.TempDir()
-	if err := writeOneLayer(cfg.BaseDir, dir); err != nil {
+	if err := writeLayers(cfg.BaseDir, dir, 1); err != nil {
 		t.Fatal(err)
 	}
 	m, err := model.Load(cfg.Device, dir)

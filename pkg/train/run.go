@@ -61,18 +61,21 @@ type run struct {
 	best        string
 
 	result  Result
-	stepped time.Time // when the first step of this run ended
-	after   int64     // tokens trained in this run since then
+	loading time.Duration // of the base's weights
+	stepped time.Time     // when the first step of this run ended
+	after   int64         // tokens trained in this run since then
 	speed   speed
 }
 
 // prepare loads the base, chooses what is trained and goes to the step to start from.
 func (r *run) prepare() error {
 	t := r.cfg.Training
+	begin := time.Now()
 	base, err := r.loadBase()
 	if err != nil {
 		return err
 	}
+	r.loading = time.Since(begin)
 	if err := r.prepareRows(base.Config); err != nil {
 		base.Close()
 		return err

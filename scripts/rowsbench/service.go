@@ -93,7 +93,7 @@ func (s *service) start(ctx context.Context) (err error) {
 	}
 	for _, role := range []string{"gateway", "tokenizer"} {
 		p := &process{Cmd: exec.CommandContext(ctx, s.binary, role)}
-		p.Cmd.Stderr = &p.stderr
+		p.Stderr = &p.stderr
 		p.Env = append(os.Environ(), "DESCANT_HTTP_ADDR=127.0.0.1:0", "DESCANT_GATEWAY_ADDR=127.0.0.1:0", "DESCANT_BUS_URL="+wire.URL, "DESCANT_BLOB_ENDPOINT="+store.Endpoint,
 			"DESCANT_BLOB_ACCESS_KEY="+store.AccessKey, "DESCANT_BLOB_SECRET_KEY="+store.SecretKey.Reveal(), "DESCANT_HUB_LOCAL_DIRS="+s.model,
 			"DESCANT_HUB_WORK_DIR="+filepath.Join(s.dir, "models"), "DESCANT_TOKENIZER_WORK_DIR="+filepath.Join(s.dir, "tokenizer"))

@@ -11,9 +11,9 @@ import (
 	"descant/pkg/safetensors"
 )
 
-// writeOneLayer makes a base in dir that is like the one of baseDir but has one decoder layer and made-up weights. Only
-// config.json of the base is read.
-func writeOneLayer(baseDir, dir string) error {
+// writeLayers makes a base in dir that is like the one of baseDir but has only so many decoder layers, and made-up weights.
+// Only config.json of the base is read.
+func writeLayers(baseDir, dir string, layers int) error {
 	text, err := os.ReadFile(filepath.Join(baseDir, "config.json"))
 	if err != nil {
 		return err
@@ -22,9 +22,9 @@ func writeOneLayer(baseDir, dir string) error {
 	if err := json.Unmarshal(text, &fields); err != nil {
 		return fmt.Errorf("%s: %w", filepath.Join(baseDir, "config.json"), err)
 	}
-	fields["num_hidden_layers"] = 1
-	if kinds, ok := fields["layer_types"].([]any); ok && len(kinds) > 0 {
-		fields["layer_types"] = kinds[:1]
+	fields["num_hidden_layers"] = layers
+	if kinds, ok := fields["layer_types"].([]any); ok && len(kinds) > layers {
+		fields["layer_types"] = kinds[:layers]
 	}
 	if text, err = json.Marshal(fields); err != nil {
 		return err
