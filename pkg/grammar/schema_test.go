@@ -3,6 +3,7 @@ package grammar
 import (
 	"errors"
 	"fmt"
+	"math/big"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -39,6 +40,9 @@ var schemaCases = map[string]struct{ good, bad []string }{
 	`{"type":"integer","minimum":1.5,"maximum":2.5}`:                                                        {[]string{`2`}, []string{`1`, `3`}},
 	`{"type":"string","pattern":"^a.\"|^\\\\$"}`:                                                            {[]string{`"ab\"\ny"`, `"a\\\""`, `"\\"`, `"a好\"好"`}, []string{`"a\""`, `"\\x"`, `"xab\""`}},
 	`{"type":"string","pattern":"[a-y][0-4]"}`:                                                              {[]string{`"\na0\\"`, `"xxb4"`}, []string{`"a"`, `"z0"`, `""`}},
+	`{"type":"number","minimum":0,"maximum":1}`:                                                             {[]string{`0`, `1`, `0.25`, `1.0`, `0.999`}, []string{`1.1`, `-0.1`, `2`, `1e-1`, `.5`, `0.`}},
+	`{"type":"number","exclusiveMinimum":-2.5}`:                                                             {[]string{`-2.4999`, `0`, `999999999999999.9`, `-1`}, []string{`-2.5`, `-2.50`, `-3`}},
+	`{"type":"number","exclusiveMaximum":0}`:                                                                {[]string{`-0.1`, `-7`, `-0.001`}, []string{`0`, `-0`, `-0.0`, `1`}},
 	`{"type":"array","items":{"type":"boolean"},"minItems":2}`:                                              {[]string{`[true,false]`, `[true, true, true,false]`}, []string{`[]`, `[true]`, `[true,1]`}},
 	`{"type":"array","prefixItems":[{"type":"integer"},{"type":"string"}],"items":false}`:                   {[]string{`[]`, `[1]`, `[1,"a"]`}, []string{`["a"]`, `[1,"a",2]`}},
 	`{"type":"array","prefixItems":[{"type":"integer"}],"items":{"type":"null"},"minItems":2,"maxItems":3}`: {[]string{`[1,null]`, `[1,null,null]`}, []string{`[1]`, `[1,null,null,null]`, `[null,null]`}},
@@ -171,6 +175,70 @@ func TestIntegerBounds(t *testing.T) {
 	}
 }
 
+// TestNumberBounds compares with exact arithmetic, on numbers at and around random bounds.
+func TestNumberBounds(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(11, 12))
+	draw := func() string {
+		text := strconv.Itoa(random.IntN(30))
+		if random.IntN(3) > 0 {
+			text += "." + strconv.Itoa(random.IntN(200))
+		}
+		if random.IntN(2) == 0 && strings.Trim(text, "0.") != "" {
+			text = "-" + text
+		}
+		return text
+	}
+	exact := func(text string) *big.Rat {
+		x, _ := new(big.Rat).SetString(text)
+		return x
+	}
+	var near []string
+	for _, whole := range []string{"0", "1", "2", "9", "10", "12", "29", "30", "123456789012345"} {
+		for _, tail := range []string{"", ".0", ".00", ".1", ".05", ".10", ".100", ".1000001", ".9", ".99", ".123456789012345", ".000000000000001", ".5", ".19"} {
+			near = append(near, whole+tail, "-"+whole+tail)
+		}
+	}
+	inside, usable := 0, 0
+	for range 300 {
+		low, high := draw(), draw()
+		lowWord, highWord := []string{"minimum", "exclusiveMinimum"}[random.IntN(2)], []string{"maximum", "exclusiveMaximum"}[random.IntN(2)]
+		schema := fmt.Sprintf(`{"type":"number",%q:%s,%q:%s}`, lowWord, low, highWord, high)
+		within := func(text string) bool {
+			below, above := exact(text).Cmp(exact(low)), exact(text).Cmp(exact(high))
+			return (below > 0 || below == 0 && lowWord == "minimum") && (above < 0 || above == 0 && highWord == "maximum")
+		}
+		g, err := JSONSchema(schema)
+		if err != nil {
+			if c := exact(low).Cmp(exact(high)); c < 0 || c == 0 && lowWord == "minimum" && highWord == "maximum" {
+				t.Errorf("%s: %v", schema, err)
+			}
+			continue
+		}
+		s := newStates(g)
+		usable++
+		for _, text := range append([]string{low, high, low + "1", high + "1"}, near...) {
+			digits := strings.TrimPrefix(text, "-")
+			if leading := len(digits) > 1 && digits[0] == '0' && digits[1] != '.'; leading || digits != text && exact(text).Sign() == 0 {
+				continue // no JSON, or a zero that need not be written
+			}
+			if got := matches(s, text); got != within(text) {
+				t.Fatalf("%s: %s is allowed: %v", schema, text, got)
+			} else if got {
+				inside++
+			}
+		}
+		for range 5 {
+			if text := walk(random, s); !within(text) {
+				t.Fatalf("%s: %s is written", schema, text)
+			}
+		}
+	}
+	if inside < 1000 || usable < 100 {
+		t.Errorf("%d numbers inside the bounds of %d schemas: the test shows little", inside, usable)
+	}
+}
+
 // TestNestingIsBounded goes down as far as it can: the way back must be open everywhere.
 func TestNestingIsBounded(t *testing.T) {
 	t.Parallel()
@@ -204,7 +272,7 @@ func TestNestingIsBounded(t *testing.T) {
 
 func TestSchemaProblemsAreAllTold(t *testing.T) {
 	t.Parallel()
-	_, err := JSONSchema(`{"type":"object","properties":{"a":{"type":"string","minimum":1},"b":{"oneOf":[{}]},"c":{"type":"number","minimum":0},"d":{"type":"strin"},
+	_, err := JSONSchema(`{"type":"object","properties":{"a":{"type":"string","minimum":1},"b":{"oneOf":[{}]},"c":{"type":"number","minimum":1e5},"d":{"type":"strin"},
 		"e":{"type":"string","format":"email"},"f":{"$ref":"other.json"},"g":{"$ref":"#/nowhere"},"h":{"type":"string","pattern":"(?=x)"},"i":{"type":"array","uniqueItems":true,"maxItems":-1},
 		"j":{"enum":[]},"k":{"type":"string","pattern":"a","maxLength":3},"l":{"allOf":[{},{}]},"m":false,"n":{"type":"integer","minimum":5,"maximum":4},"o":{"enum":[1],"type":"string"},
 		"p":{"anyOf":[{"not":{}}],"minLength":1},"q":{"type":"integer","maximum":1e9},"r":{"type":"array","minItems":3,"maxItems":2}},

@@ -66,13 +66,36 @@ func (s *schemaBuilder) quoted(p part) part {
 // maxDigits is how many digits a number has on each side of its point at most: what every reader keeps exactly.
 const maxDigits = 15
 
-// number is any number of at most 15 digits before and behind the point and two in the exponent; bounds are those of
-// integers.
+// number is any number of at most 15 digits before and behind the point and two in the exponent, without an exponent where
+// there are bounds.
 func (s *schemaBuilder) number(v *value, place string) part {
+	var low, high *signed
 	for _, word := range numberWords {
-		if v.get(word) != nil {
-			s.problem(place+"."+word, "", "is supported for type integer only", "make it an integer, or leave it out")
+		given := v.get(word)
+		if given == nil {
+			continue
 		}
+		bound, ok := signedBound(given, strings.HasPrefix(word, "exclusive"))
+		if !ok {
+			s.problem(place+"."+word, shorten(given.raw), "is no usable bound", "give a number without an exponent, of at most 15 digits before and 14 behind the point")
+			continue
+		}
+		side := &low
+		if strings.HasSuffix(strings.ToLower(word), "maximum") {
+			side = &high
+		}
+		if *side != nil {
+			s.problem(place+"."+word, "", "is a second bound on the same side", "leave one of them out")
+		}
+		*side = bound
+	}
+	if low != nil || high != nil {
+		exprs := bounded(low, high)
+		if len(exprs) == 0 {
+			s.problem(place, "", "has no number within its bounds", "correct minimum and maximum")
+			return s.net.nothing()
+		}
+		return s.fixed(strings.Join(exprs, "|"))
 	}
 	return s.fixed(`-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?([eE][+-]?[0-9]{1,2})?`)
 }

@@ -121,6 +121,43 @@ func requestToAnswer(t *testing.T, s *run) {
 	if answer.Text == base.Text {
 		t.Errorf("adapter and base both answer %q", base.Text)
 	}
+	askForForms(t, s)
+}
+
+// askForForms asks for two choices by a schema with log-probabilities, and for what is refused.
+func askForForms(t *testing.T, s *run) {
+	t.Helper()
+	answer := s.Ask(t, s.conn, bus.SubjectChat, `{"model":"my-adapter","prompt":"hi","max_tokens":60,"n":2,"temperature":1,"seed":5,"stream":false,"logprobs":true,"top_logprobs":1,
+		"logit_bias":{"0":-1},"response_format":{"type":"json_schema","json_schema":{"name":"n","strict":true,"schema":{"type":"object","properties":{"z":{"enum":["好","no"]},"a":{"type":"boolean"}},"required":["z","a"]}}}}`)
+	for _, chunk := range answer.Chunks {
+		var said struct {
+			Z string
+			A bool
+		}
+		err := json.Unmarshal([]byte(chunk.GetDelta()), &said)
+		if err != nil || said.Z != "好" && said.Z != "no" || !strings.HasPrefix(strings.TrimLeft(chunk.GetDelta(), "{ \n\t"), `"z"`) || chunk.GetFinishReason() != "stop" {
+			t.Errorf("choice %d is %s by %s: %v", chunk.GetIndex(), chunk.GetDelta(), chunk.GetFinishReason(), err)
+		}
+		var text []byte
+		for _, token := range chunk.GetLogprobs() {
+			for _, b := range token.GetBytes() {
+				text = append(text, byte(b))
+			}
+			if token.GetLogprob() > 0 || len(token.GetTopLogprobs()) != 1 || token.GetTopLogprobs()[0].GetLogprob() < token.GetLogprob() {
+				t.Errorf("token %v", token)
+			}
+		}
+		if string(text) != chunk.GetDelta() {
+			t.Errorf("the tokens are %q, the text %q", text, chunk.GetDelta())
+		}
+	}
+	if len(answer.Chunks) != 2 || answer.Chunks[0].GetUsage() != nil || answer.Chunks[1].GetUsage().GetTotalTokens() == 0 {
+		t.Errorf("chunks %v", answer.Chunks)
+	}
+	wrong := s.Ask(t, s.conn, bus.SubjectChat, `{"model":"my-adapter","prompt":"hi","top_p":2,"response_format":{"type":"json_schema","json_schema":{"schema":{"oneOf":[]}}}}`).Last().GetError()
+	if wrong.GetClass() != "user" || len(wrong.GetProblems()) != 2 || !strings.Contains(wrong.String(), "oneOf") || !strings.Contains(wrong.String(), "top_p") {
+		t.Errorf("error %v", wrong)
+	}
 }
 
 func checkSteps(t *testing.T, events []*pb.Event, total int) {
