@@ -34,10 +34,14 @@ type ChatHandler func(ctx context.Context, req *pb.ChatRequest, send func(*pb.Ch
 func (h ChatHandler) Chunks(ctx context.Context, req *pb.ChatRequest) iter.Seq2[*pb.ChatChunk, error] {
 	return func(yield func(*pb.ChatChunk, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
 		// A handler may send from several goroutines, yield belongs to this one.
-		chunks, ended := make(chan *pb.ChatChunk), make(chan error, 1)
+		chunks := make(chan *pb.ChatChunk)
+		var failed error
+		ended := make(chan struct{})
 		go func() {
-			ended <- guardedChat(ctx, h, req, func(chunk *pb.ChatChunk) error {
+			defer close(ended)
+			failed = guardedChat(ctx, h, req, func(chunk *pb.ChatChunk) error {
 				select {
 				case chunks <- chunk:
 					return nil
@@ -51,13 +55,12 @@ func (h ChatHandler) Chunks(ctx context.Context, req *pb.ChatRequest) iter.Seq2[
 			case chunk := <-chunks:
 				if !yield(chunk, nil) {
 					cancel()
-					_ = <-ended // whoever left the loop does not want to know
+					<-ended
 					return
 				}
-			case err := <-ended:
-				cancel()
-				if err != nil {
-					yield(nil, err)
+			case <-ended:
+				if failed != nil {
+					yield(nil, failed)
 				}
 				return
 			}
