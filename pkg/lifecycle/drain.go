@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"net/http"
 	"sync"
 )
 
@@ -45,4 +46,19 @@ func (d *Drain) Stop(ctx context.Context) {
 	case <-d.empty:
 	case <-ctx.Done():
 	}
+}
+
+// ServeDraining is ServeHTTP that goes on after the end of ctx until what running counts has ended, or the grace has.
+func ServeDraining(ctx context.Context, address string, handler http.Handler, running *Drain, listening func(address string)) error {
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	go func() {
+		select {
+		case <-ctx.Done():
+			running.Stop(Working(ctx))
+			stop()
+		case <-serving.Done():
+		}
+	}()
+	return ServeHTTP(serving, address, handler, listening)
 }

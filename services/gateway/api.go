@@ -20,7 +20,7 @@ func (g *Gateway) serveAPI(ctx context.Context) error {
 		close(g.listening)
 		return nil
 	}
-	err := lifecycle.ServeHTTP(ctx, g.cfg.Addr, g.apiHandler(), func(at string) {
+	err := lifecycle.ServeDraining(ctx, g.cfg.Addr, g.apiHandler(), &g.answers, func(at string) {
 		g.address = at
 		close(g.listening)
 		g.log.Info("HTTP API", "url", "http://"+at+"/v1")
@@ -60,8 +60,8 @@ func (g *Gateway) apiRoutes() *http.ServeMux {
 	route := func(pattern string, handle http.HandlerFunc, scopes ...string) {
 		mux.HandleFunc(pattern, g.keys.Require(handle, scopes...))
 	}
-	route("POST /v1/chat/completions", openai.ChatCompletions(g.router.Ask, g.log), openai.ScopeInfer)
-	route("POST /v1/completions", openai.Completions(g.router.Ask, g.log), openai.ScopeInfer)
+	route("POST /v1/chat/completions", openai.Drained(&g.answers, openai.ChatCompletions(g.router.Ask, g.log)), openai.ScopeInfer)
+	route("POST /v1/completions", openai.Drained(&g.answers, openai.Completions(g.router.Ask, g.log)), openai.ScopeInfer)
 	route("GET /v1/models", g.getModels, openai.ScopeInfer, openai.ScopeTrain)
 	route("GET /v1/models/{model...}", g.getModel, openai.ScopeInfer, openai.ScopeTrain)
 	route("POST /v1/files", g.createFile, openai.ScopeTrain)

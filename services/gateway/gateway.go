@@ -19,6 +19,7 @@ import (
 
 	"descant/pkg/blob"
 	"descant/pkg/bus"
+	"descant/pkg/lifecycle"
 	"descant/pkg/openai"
 	"descant/pkg/registry"
 	"descant/pkg/route"
@@ -48,6 +49,7 @@ type Gateway struct {
 	router  *route.Router
 	routing chan struct{} // closed when the workers are known
 
+	answers   lifecycle.Drain // of the HTTP API, which a stop waits for
 	keys      openai.Keys
 	listening chan struct{} // closed when the HTTP API takes requests
 	address   string        // where it does

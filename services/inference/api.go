@@ -5,10 +5,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"descant/pkg/bus"
-	"descant/pkg/job"
 	"descant/pkg/lifecycle"
 	"descant/pkg/openai"
 	"descant/pkg/registry"
@@ -29,14 +27,7 @@ func (s *Service) serveAPI(ctx context.Context) error {
 		return err
 	}
 	var answers lifecycle.Drain
-	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	go func() {
-		<-ctx.Done()
-		answers.Stop(lifecycle.Working(ctx))
-		stop()
-	}()
-	return lifecycle.ServeHTTP(serving, s.cfg.APIAddr, s.apiHandler(keys, &answers), func(at string) {
+	return lifecycle.ServeDraining(ctx, s.cfg.APIAddr, s.apiHandler(keys, &answers), &answers, func(at string) {
 		s.log.Info("HTTP API of this worker", "url", "http://"+at+"/v1")
 	})
 }
@@ -44,14 +35,7 @@ func (s *Service) serveAPI(ctx context.Context) error {
 func (s *Service) apiHandler(keys openai.Keys, answers *lifecycle.Drain) http.Handler {
 	mux := http.NewServeMux()
 	completions := func(pattern string, handle http.HandlerFunc) {
-		mux.HandleFunc(pattern, keys.Require(func(w http.ResponseWriter, r *http.Request) {
-			if !answers.Enter() {
-				openai.WriteError(w, job.RefusedError(job.CodeNotReady, "this worker is about to end", "send the request to another one", time.Second))
-				return
-			}
-			defer answers.Leave()
-			handle(w, r)
-		}, openai.ScopeInfer))
+		mux.HandleFunc(pattern, keys.Require(openai.Drained(answers, handle), openai.ScopeInfer))
 	}
 	ask := bus.ChatHandler(s.chat).Chunks
 	completions("POST /v1/chat/completions", openai.ChatCompletions(ask, s.log))
