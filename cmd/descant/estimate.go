@@ -200,6 +200,9 @@ func (a *app) showEstimate(e *estimation) {
 		{"layers", t.Layers}, {"head and loss", t.Head}, {"optimizer", t.Update}, {"evaluate", t.Evaluate}, {"checkpoints", t.Save}, {"check and publish the result", t.Check + publishTime}} {
 		fmt.Fprintf(a.out, "  %-30s %.1fs\n", part.name, part.seconds)
 	}
+	if busy := e.Training.BusyElsewhere; busy > 0.1 { // a tenth moves the time less than other uncertainties
+		fmt.Fprintf(a.err, "warning: other work took %.0f %% of the processors while this was measured; the training will take as long only if it is as busy then\n", 100*busy)
+	}
 	fmt.Fprintln(a.out)
 	switch {
 	case e.Available == 0:

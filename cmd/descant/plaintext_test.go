@@ -91,3 +91,24 @@ func TestPlainTextJob(t *testing.T) {
 		}
 	}
 }
+
+// TestPlainTextTrain trains on a text by the command, alone and beside rows of a conversation. It is not parallel: see
+// TestBadInputJob.
+func TestPlainTextTrain(t *testing.T) {
+	t.Chdir(".")
+	path, rows := write(t, "book.txt", book), write(t, "rows.jsonl", `{"instruction":"a","output":"b"}`+"\n")
+	for _, data := range [][]string{{"--dataset", path}, {"--datasets", path + "=2," + rows}} {
+		out := filepath.Join(t.TempDir(), "out")
+		args := append([]string{"train", "--model", badModel, "--output-dir", out, "--max-steps", "3", "--max-length", "64", "--gradient-accumulation-steps", "1"}, data...)
+		code, _, problems := cli(t, apart(t), args...)
+		if code != exitOK {
+			t.Fatalf("%v: exit code %d: %s", data, code, problems)
+		}
+		if !strings.Contains(problems, "every paragraph as a row") {
+			t.Errorf("%v: it is not told that the file is a text: %s", data, problems)
+		}
+		if _, err := os.Stat(filepath.Join(out, "adapter_model.safetensors")); err != nil {
+			t.Errorf("%v: %v", data, err)
+		}
+	}
+}

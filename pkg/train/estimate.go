@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"descant/pkg/device"
 	"descant/pkg/job"
 	"descant/pkg/lora"
 	"descant/pkg/model"
@@ -29,6 +30,9 @@ type Estimate struct {
 	TrainedParameters int64          `json:"trained_parameters"`
 	Memory            MemoryEstimate `json:"memory"`
 	Time              TimeEstimate   `json:"time"`
+	// BusyElsewhere is the share of all processors, from 0 to 1, that other work took while this was measured: the times are
+	// those of a machine that is as busy.
+	BusyElsewhere float64 `json:"busy_elsewhere"`
 }
 
 // Width is a width of the micro-batches in tokens, Lane that of the attention in it, with how many of them there are and
@@ -105,10 +109,13 @@ func EstimateRun(ctx context.Context, cfg Config) (*Estimate, error) {
 		return nil, err
 	}
 	defer m.run.engine.close()
+	begin := device.ProcessorsNow()
 	if err := m.measure(ctx); err != nil {
 		return nil, fmt.Errorf("estimate: %w", err)
 	}
-	return m.result(whole), nil
+	e := m.result(whole)
+	e.BusyElsewhere = device.BusyElsewhere(begin, device.ProcessorsNow())
+	return e, nil
 }
 
 // newMeasurement loads a base of few layers, which it makes in dir, and lays out the steps of the run.
