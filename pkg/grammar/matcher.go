@@ -19,10 +19,11 @@ func (g *Grammar) Over(v *Vocabulary) *Automaton {
 	return &Automaton{vocabulary: v, states: newStates(g)}
 }
 
-// Start begins a text.
+// Start begins a text; its first tokens begin to be looked for at once.
 func (a *Automaton) Start() *Matcher {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	go a.fill(a.states.first)
 	return &Matcher{automaton: a, at: a.states.first}
 }
 

@@ -113,7 +113,7 @@ type fractions struct {
 
 // empty says whether no digits, which are zero, are within the bounds.
 func (f fractions) empty() bool {
-	return f.low == "" && !f.lowOpen && !(f.bounded && f.high == "" && f.highOpen)
+	return f.low == "" && !f.lowOpen && (!f.bounded || f.high != "" || !f.highOpen)
 }
 
 // digits lists expressions for at least least and at most left digits within the bounds: the first digit decides, or is
