@@ -43,6 +43,7 @@ func TestLongRuns(t *testing.T) {
 		{"few checkpoints are kept", fewAreKept},
 		{"a divergence names its rows", divergenceNamesRows},
 		{"an evaluation goes on", evaluationGoesOn},
+		{"memory is saved", memoryOptions},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, f, want) })
 	}

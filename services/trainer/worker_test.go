@@ -27,6 +27,7 @@ type workerSpec struct {
 	NATS, S3, AccessKey, SecretKey string
 	Worker, WorkDir                string
 	Base, BaseDigest               string
+	Kind                           string // of device; empty is the one that compiles nothing
 	// Job and At are the point at which it says so and waits: to be killed or, with Hold, for the end of the training's
 	// context.
 	Job, At string
@@ -62,7 +63,10 @@ func work(text string) error {
 	if err != nil {
 		return err
 	}
-	dev, err := device.Open(device.Go) // compiles nothing
+	if spec.Kind == "" {
+		spec.Kind = device.Go
+	}
+	dev, err := device.Open(spec.Kind)
 	if err != nil {
 		return err
 	}
