@@ -1,6 +1,8 @@
 package generate
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
@@ -16,6 +18,8 @@ import (
 type adapter struct {
 	key      string
 	from, to int
+	// digest is that of its weights: the same adapter under another key, or loaded again, has the same.
+	digest string
 	// users counts the sequences that were submitted with it; a retired adapter gives its columns back with the last.
 	users   int
 	retired bool
@@ -165,6 +169,17 @@ func (m *adapterMemory) free() {
 			m.b[layer][i].Free()
 		}
 	}
+}
+
+// digestOf is the sha256 of what an adapter does to a base: modules, ranks, scales and matrices.
+func digestOf(weights *lora.Adapter) string {
+	h := sha256.New()
+	for layer := range weights.Layers {
+		// A hash never fails to take what is written.
+		_, _ = fmt.Fprintf(h, "%d %s %d\n", layer, weights.Signature(layer), len(weights.Flats[layer]))
+		_, _ = h.Write(model.AsBytes(weights.Flats[layer]))
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // readAdapter reads an adapter folder for a base and gives the number of columns that it needs: the largest rank of

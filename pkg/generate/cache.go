@@ -97,6 +97,33 @@ func (c *cache) write(layer, row, position int, keys, values []float32) {
 	}
 }
 
+// eachPart visits the positions [from, from+blockTokens) of a row, one layer, kind and head after the other: what a
+// block of the prefix cache holds (in place only).
+func (c *cache) eachPart(row, from int, visit func(at int, part []float32)) {
+	size, n := blockTokens*c.config.HeadDim, 0
+	for layer := range c.config.Layers {
+		for _, w := range []*model.Writable[float32]{c.keysIn[layer], c.valuesIn[layer]} {
+			for h := range c.config.KVHeads {
+				at := ((row*c.config.KVHeads+h)*c.context + from) * c.config.HeadDim
+				visit(n, w.Values()[at:at+size])
+				n += size
+			}
+		}
+	}
+}
+
+// readBlock copies the content of a block: [layers, 2, heads, blockTokens, D] (in place only).
+func (c *cache) readBlock(row, from int) []float32 {
+	content := make([]float32, c.config.Layers*2*c.config.KVHeads*blockTokens*c.config.HeadDim)
+	c.eachPart(row, from, func(at int, part []float32) { copy(content[at:], part) })
+	return content
+}
+
+// writeBlock puts the content of a block into a row (in place only).
+func (c *cache) writeBlock(row, from int, content []float32) {
+	c.eachPart(row, from, func(at int, part []float32) { copy(part, content[at:]) })
+}
+
 // replace takes the updated arrays of a layer (not in place only).
 func (c *cache) replace(layer int, keys, values *model.Array) {
 	c.keys[layer].Free()

@@ -19,7 +19,9 @@
 //
 //	y = x·W + ((x·A) where mask) · B      A: [in, columns]   B: [columns, out], B already times alpha/r
 //
-// A row without an adapter has an empty mask: it gets exactly the base. Rows of different adapters share a batch. No
+// A row without an adapter has an empty mask: it gets exactly the base. The columns of an adapter are wiped before it is
+// written. A batch in which nobody has an adapter runs graphs that know of none, and a row that is alone in its batch (a
+// prompt, or one stream) runs graphs that take only a slice of the columns. Rows of different adapters share a batch. No
 // row's arithmetic touches another row's numbers; which kernel computes it (one row's, the batch's, a chunk's) moves
 // logits by rounding only, about 1e-6.
 //
@@ -28,4 +30,9 @@
 // Weights are inputs of the executables, never constants, and one executable per shape serves all layers. The
 // embedding stays in the mapped file: its rows are gathered in Go. Keys and values live in buffers that Go writes in
 // place where the device shares its memory, and that the layer's executable returns updated where it does not.
+//
+// All shapes are fixed: rows in a few counts, prompts in chunks of two lengths, the context in a few sizes. After
+// [Engine.Warm] nothing compiles any more.
+//
+// Blocks of keys and values outlive their rows in the prefix cache, by the digest of the adapter.
 package generate

@@ -17,6 +17,8 @@ type Engine struct {
 	opts  Options
 	vocab int
 	steps *stepper
+	// prefixes is nil without a prefix cache; only the loop uses it.
+	prefixes *prefixes
 
 	mu       sync.Mutex
 	adapters adapterTable
@@ -42,21 +44,34 @@ type Stats struct {
 	// Rows are in use now, Waiting wait for one; Steps counts decode steps, the tokens are those computed.
 	Rows, Waiting                     int
 	Steps, PromptTokens, OutputTokens int64
+	// CachedTokens of prompts were taken from the prefix cache instead of computed; CacheBytes is what it holds now.
+	CachedTokens, CacheBytes int64
 }
 
 // New loads the base of a model folder on the device, compiles what short requests need and starts the loop. The
 // programs for long prompts and contexts are compiled in the background; [Engine.Warm] waits for them. Close ends it.
 func New(dev *device.Device, baseDir string, opts Options) (*Engine, error) {
+	if opts.DType == BF16 && dev.Kind() == device.Go {
+		return nil, fmt.Errorf("start engine: %w", model.ErrNoBF16)
+	}
 	return newEngine(dev.Backend(), baseDir, opts)
 }
 
 func newEngine(backend compute.Backend, baseDir string, opts Options) (*Engine, error) {
-	base, err := model.LoadOn(backend, baseDir)
+	load := model.LoadOn
+	if opts.DType == BF16 {
+		load = model.LoadBF16On
+	}
+	base, err := load(backend, baseDir)
 	if err != nil {
 		return nil, fmt.Errorf("start engine: %w", err)
 	}
 	opts, err = opts.withDefaults(base.Config)
 	if err != nil {
+		base.Close()
+		return nil, fmt.Errorf("start engine: %w", err)
+	}
+	if opts.PrefixCache, err = prefixCache(opts.PrefixCache, backend.HasSharedBuffers()); err != nil {
 		base.Close()
 		return nil, fmt.Errorf("start engine: %w", err)
 	}
@@ -67,8 +82,11 @@ func newEngine(backend compute.Backend, baseDir string, opts Options) (*Engine, 
 	}
 	e := &Engine{
 		opts: opts, vocab: base.Config.Vocab, steps: steps,
-		adapters: adapterTable{columns: steps.columns, byKey: map[string]*adapter{}},
+		adapters: adapterTable{columns: steps.plan.columns, byKey: map[string]*adapter{}},
 		wake:     make(chan struct{}, 1), stopped: make(chan struct{}),
+	}
+	if opts.PrefixCache > 0 {
+		e.prefixes = newPrefixes(opts.PrefixCache)
 	}
 	go e.loop()
 	return e, nil

@@ -3,6 +3,9 @@ package generate
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -266,25 +269,106 @@ func TestCloseEndsEverything(t *testing.T) {
 	e.Close()
 }
 
+// TestWarmEngineCompilesNothing sends random requests for the base and adapters of several widths, which come and go.
 func TestWarmEngineCompilesNothing(t *testing.T) {
-	t.Parallel()
-	dir := caseDir("qwen2-tied")
-	e := start(t, device.Go, filepath.Join(dir, "base"), Options{MaxRows: 2, MaxContext: 2000, Slots: 1})
-	if err := e.Warm(t.Context()); err != nil {
-		t.Fatal(err)
+	for kind, context := range map[string]int{device.Go: 1500, device.XLA: 250} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			dir := caseDir(twoAdapters)
+			e := start(t, kind, filepath.Join(dir, "base"), Options{MaxRows: 6, MaxContext: context, Slots: 6, MaxRank: 2})
+			if err := e.Warm(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			before := e.Stats().Compilations
+			random := rand.New(rand.NewPCG(1, 2))
+			for range 3 {
+				var wg sync.WaitGroup
+				for _, key := range []string{"a", "b"} {
+					if err := e.LoadAdapter(t.Context(), key, filepath.Join(dir, "adapter")); err != nil {
+						t.Fatal(err)
+					}
+				}
+				for range 12 {
+					req := Request{Adapter: []string{"", "a", "b"}[random.IntN(3)], MaxTokens: 1 + random.IntN(8)}
+					req.Prompt = make([]int32, 1+random.IntN(random.IntN(context-20)+1))
+					for i := range req.Prompt {
+						req.Prompt[i] = random.Int32N(int32(e.vocab))
+					}
+					wg.Go(func() { collect(t, e, req) })
+				}
+				wg.Wait()
+				e.UnloadAdapter("a")
+			}
+			if after := e.Stats().Compilations; after != before {
+				t.Errorf("%d programs were compiled while serving", after-before)
+			}
+		})
 	}
-	before := e.Stats().Compilations
-	if err := e.LoadAdapter(t.Context(), "a", filepath.Join(dir, "adapter")); err != nil {
-		t.Fatal(err)
+}
+
+// TestEveryWayToComputeAgrees compares the logits of rows that are alone in a batch (without adapters, or with a slice of
+// their columns) with those in batches of several sizes (without adapters, or all columns and a mask). In bf16 the
+// rounding of activations to 8 bits can fall the other way.
+func TestEveryWayToComputeAgrees(t *testing.T) {
+	for dtype, limit := range map[string]float64{F32: 1e-5, BF16: 2e-2} {
+		t.Run(dtype, func(t *testing.T) {
+			t.Parallel()
+			dir := caseDir(twoAdapters)
+			e := start(t, device.XLA, filepath.Join(dir, "base"), Options{MaxRows: 6, MaxContext: 64, Slots: 3, MaxRank: 6, DType: dtype})
+			for key, scale := range map[string]float64{"one": 1, "two": -2} {
+				if err := e.LoadAdapter(t.Context(), key, scaled(t, filepath.Join(dir, "adapter"), scale)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := e.Warm(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := e.order(t.Context(), func() error { return compareBatches(t, e, limit) }); err != nil {
+				t.Error(err)
+			}
+		})
 	}
-	var wg sync.WaitGroup
-	for _, length := range []int{1, 40, 700, 1500} {
-		wg.Go(func() { collect(t, e, Request{Adapter: "a", Prompt: make([]int32, length), MaxTokens: 3}) })
+}
+
+// compareBatches decodes one token of six rows in different company.
+func compareBatches(t *testing.T, e *Engine, limit float64) error {
+	adapters := []*adapter{e.adapters.byKey["one"], nil, e.adapters.byKey["two"], nil, nil, nil}
+	var seqs []*sequence
+	for row, a := range adapters {
+		seq := newSequence(t.Context(), Request{Prompt: []int32{5, int32(row), 9, 11}}, a)
+		seq.row = row
+		if _, err := e.steps.prefill(seq, longest(seqs)); err != nil {
+			return err
+		}
+		seq.ids = append(seq.ids, int32(20+row))
+		seqs = append(seqs, seq)
 	}
-	wg.Wait()
-	if after := e.Stats().Compilations; after != before {
-		t.Errorf("%d programs were compiled while serving", after-before)
+	var alone [][]float32
+	for _, batch := range [][]int{{0}, {1}, {2}, {3}, {4}, {5}, {0, 1, 2, 3}, {1, 3, 4, 5}, {5, 4, 3, 1}, {0, 1, 2, 3, 4, 5}, {1, 2, 3, 4, 5}} {
+		var members []*sequence
+		for _, i := range batch {
+			members = append(members, seqs[i])
+		}
+		logits, err := e.steps.decode(members, longest(seqs))
+		if err != nil {
+			return err
+		}
+		for k, i := range batch {
+			seqs[i].cached-- // the token goes again in the next batch
+			if len(batch) == 1 {
+				alone = append(alone, logits[k])
+				continue
+			}
+			worst := 0.0
+			for n, l := range logits[k] {
+				worst = max(worst, math.Abs(float64(l-alone[i][n])))
+			}
+			if worst > limit {
+				return fmt.Errorf("row %d in the batch %v: logits are %.2g off", i, batch, worst)
+			}
+		}
 	}
+	return nil
 }
 
 // unshared is a backend whose buffers Go cannot write, as on a GPU.

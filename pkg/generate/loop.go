@@ -93,20 +93,29 @@ func (e *Engine) dropLate(rows []*sequence) {
 
 // admit gives free rows to those who wait.
 func (e *Engine) admit(rows []*sequence) {
+	for _, s := range e.fillRows(rows) {
+		if err := e.reuse(rows, s); err != nil {
+			e.finish(rows, s, err)
+		}
+	}
+}
+
+// fillRows lists those who got a row.
+func (e *Engine) fillRows(rows []*sequence) (fresh []*sequence) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.stats.Rows = 0
 	for i := range rows {
 		if rows[i] == nil && len(e.waiting.list) > 0 {
 			rows[i] = e.waiting.pop()
 			rows[i].row = i
+			fresh = append(fresh, rows[i])
 		}
-	}
-	e.stats.Rows = 0
-	for _, s := range rows {
-		if s != nil {
+		if rows[i] != nil {
 			e.stats.Rows++
 		}
 	}
+	return fresh
 }
 
 // patience is how often a row with a long prompt lets shorter ones go first.
@@ -126,6 +135,7 @@ func (e *Engine) prefill(rows []*sequence) {
 	}
 	e.count(0, int64(next.cached-before), 0)
 	if logits != nil {
+		e.remember(next)
 		e.take(rows, next, logits)
 	}
 }
@@ -203,6 +213,7 @@ func (e *Engine) take(rows []*sequence, s *sequence, logits []float32) {
 // finish frees the row and the adapter of a sequence and wakes its caller.
 func (e *Engine) finish(rows []*sequence, s *sequence, err error) {
 	if s.row >= 0 {
+		e.remember(s)
 		rows[s.row] = nil
 	}
 	if s.adapter != nil {

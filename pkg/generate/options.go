@@ -8,6 +8,12 @@ import (
 	"descant/pkg/model"
 )
 
+// Values of [Options.DType].
+const (
+	F32  = "f32"
+	BF16 = "bf16"
+)
+
 // Options size an engine. The zero value is usable.
 type Options struct {
 	// MaxContext is the longest prompt and output together, in tokens. Defaults to 2048, or to what the base was
@@ -21,6 +27,12 @@ type Options struct {
 	// UsedVocab is the number of ids that the tokenizer knows; ids from there on have logits but no text and are
 	// never generated. Defaults to the size of the base's vocabulary.
 	UsedVocab int
+	// PrefixCache bounds the memory, in bytes, for keys and values of prompts and answers that are kept for requests
+	// that begin alike. Defaults to 128 MiB, or to none on a device that does not share its memory; -1 is none.
+	PrefixCache int64
+	// DType is what the base's matrices are held in: [F32] (the default) computes like the reference; [BF16] takes half
+	// the memory and reads half of it for each token. Its logits differ by the rounding of the activations.
+	DType string
 	// MaxWaiting is how many requests may wait for a row; one more is refused with a [BusyError]. Defaults to 1024.
 	MaxWaiting int
 	// MaxWait is how long a request may wait for a row before it ends with a [LateError]. Defaults to no limit.
@@ -40,7 +52,13 @@ func (o Options) withDefaults(cfg *model.Config) (Options, error) {
 	set(&o.MaxRank, 8)
 	set(&o.UsedVocab, cfg.Vocab)
 	set(&o.MaxWaiting, 1024)
+	if o.DType == "" {
+		o.DType = F32
+	}
 	var errs []error
+	if o.DType != F32 && o.DType != BF16 {
+		errs = append(errs, fmt.Errorf("dtype is %q: give %s or %s", o.DType, F32, BF16))
+	}
 	if o.MaxContext < 2 || o.MaxContext > cfg.MaxContext() {
 		errs = append(errs, fmt.Errorf("max context is %d: give 2 to %d, what the base was made for", o.MaxContext, cfg.MaxContext()))
 	}
@@ -59,4 +77,19 @@ func (o Options) withDefaults(cfg *model.Config) (Options, error) {
 			"or a positive duration", o.MaxWaiting, o.MaxWait))
 	}
 	return o, errors.Join(errs...)
+}
+
+// prefixCache is the size of the prefix cache; shared says whether Go can read the device's memory.
+func prefixCache(bytes int64, shared bool) (int64, error) {
+	switch {
+	case bytes < 0:
+		return 0, nil
+	case !shared && bytes > 0:
+		return 0, fmt.Errorf("a prefix cache of %d bytes needs a device that shares its memory with Go (a CPU): give 0 or -1", bytes)
+	case !shared:
+		return 0, nil
+	case bytes == 0:
+		return 128 << 20, nil
+	}
+	return bytes, nil
 }

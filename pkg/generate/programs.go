@@ -2,7 +2,6 @@ package generate
 
 import (
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -36,9 +35,6 @@ func (p *program) run(inputs ...*model.Array) ([]*model.Array, error) {
 	return compiled.Run(inputs...)
 }
 
-// batchShape names the programs that do not depend on the context.
-type batchShape struct{ rows, tokens int }
-
 // programs are all executables that the steps of an engine can need.
 type programs struct {
 	layers map[layerShape]*program
@@ -50,29 +46,33 @@ type programs struct {
 	err  error // of the background; read after warm is closed
 }
 
-// newPrograms prepares the programs of the batches over caches of the contexts. Those of the first `needed` batches
+// newPrograms prepares the programs of the shapes over caches of the contexts. Those of the first `required` shapes
 // and of the smallest context are compiled now, the rest in the background: an engine that starts in a second
 // answers its first question while the programs for long ones are still being made.
-func newPrograms(c *model.Compiler, plan layerPlan, batches []batchShape, needed int, contexts []int) (*programs, error) {
+func newPrograms(c *model.Compiler, plan layerPlan, list []stepShape, required int, contexts []int) (*programs, error) {
 	p := &programs{
 		layers: map[layerShape]*program{}, embeds: map[batchShape]*program{}, heads: map[batchShape]*program{},
 		warm: make(chan struct{}),
 	}
 	var now, later []*program
-	for i, b := range batches {
-		p.embeds[b] = newProgram(func() (*model.Program, error) { return compileEmbed(c, plan.config, b.rows, b.tokens) })
-		p.heads[b] = newProgram(func() (*model.Program, error) { return compileHead(c, plan.config, b.rows, b.tokens) })
-		list := &later
-		if i < needed {
-			list = &now
+	for i, s := range list {
+		b := s.batchShape
+		if p.embeds[b] != nil {
+			continue
 		}
-		*list = append(*list, p.embeds[b], p.heads[b])
+		p.embeds[b] = newProgram(func() (*model.Program, error) { return compileEmbed(c, plan, b) })
+		p.heads[b] = newProgram(func() (*model.Program, error) { return compileHead(c, plan, b) })
+		if i < required {
+			now = append(now, p.embeds[b], p.heads[b])
+		} else {
+			later = append(later, p.embeds[b], p.heads[b])
+		}
 	}
 	for k, context := range contexts {
-		for i, b := range batches {
-			for _, shape := range layerShapes(plan.config, b, context) {
+		for i, s := range list {
+			for _, shape := range layerShapes(plan.config, s, context) {
 				p.layers[shape] = newProgram(func() (*model.Program, error) { return compileLayer(c, plan, shape) })
-				if k == 0 && i < needed {
+				if k == 0 && i < required {
 					// The layers take longest: first in line.
 					now = append([]*program{p.layers[shape]}, now...)
 				} else {
@@ -111,32 +111,13 @@ func (p *programs) compileRest(list []*program) {
 	}
 }
 
-// layerShapeOf is the shape of a layer's program. A window that reaches over all of the context hides nothing, so that
-// such a layer needs no program of its own.
-func layerShapeOf(cfg *model.Config, layer int, b batchShape, context int) layerShape {
-	window := cfg.Window(layer)
-	if window >= context+b.tokens {
-		window = 0
-	}
-	return layerShape{b.rows, b.tokens, context, window}
-}
-
-// layerShapes lists the different shapes of all layers.
-func layerShapes(cfg *model.Config, b batchShape, context int) (list []layerShape) {
-	for layer := range cfg.Layers {
-		if shape := layerShapeOf(cfg, layer, b, context); !slices.Contains(list, shape) {
-			list = append(list, shape)
-		}
-	}
-	return list
-}
-
-// has says whether a batch of this shape can run over this context without compiling.
-func (p *programs) has(cfg *model.Config, b batchShape, context int) bool {
+// has says whether a step of this shape can run over this context without compiling.
+func (p *programs) has(cfg *model.Config, s stepShape, context int) bool {
+	b := s.batchShape
 	if p.embeds[b] == nil || p.embeds[b].ready.Load() == nil || p.heads[b].ready.Load() == nil {
 		return false
 	}
-	for _, shape := range layerShapes(cfg, b, context) {
+	for _, shape := range layerShapes(cfg, s, context) {
 		if layer := p.layers[shape]; layer == nil || layer.ready.Load() == nil {
 			return false
 		}

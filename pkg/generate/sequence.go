@@ -47,6 +47,14 @@ func (s *sequence) prefilling() bool {
 // it, then the tokens up to the newest.
 func (s *sequence) length() int { return max(len(s.req.Prompt), s.cached+1) }
 
+// digest names whose keys and values the sequence has.
+func (s *sequence) digest() string {
+	if s.adapter == nil {
+		return ""
+	}
+	return s.adapter.digest
+}
+
 // take chooses the next token from logits [vocab] and says whether the output ends with it.
 func (s *sequence) take(logits []float32) (ended bool, err error) {
 	token, err := s.sampler.next(logits)

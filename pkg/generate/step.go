@@ -10,26 +10,47 @@ import (
 // while there is more of it. filled is the longest row of the cache.
 func (s *stepper) prefill(seq *sequence, filled int) ([]float32, error) {
 	rest := seq.ids[seq.cached:]
-	largest := chunks()[len(chunks())-1]
-	if err := s.resize(max(filled, seq.cached+min(len(rest), largest)), filled); err != nil {
+	if err := s.resize(max(filled, seq.cached+min(len(rest), largestChunk())), filled); err != nil {
 		return nil, err
 	}
-	shape := batchShape{1, chunks()[0]}
+	var batches []batchShape
 	for _, tokens := range chunks() {
-		if larger := (batchShape{1, tokens}); shape.tokens < len(rest) && s.programs.has(s.base.Config, larger, s.cache.context) {
-			shape = larger
+		// A longer chunk is for a rest that fills more of it than the smallest chunk would leave empty.
+		if tokens == chunks()[0] || len(rest) > tokens-chunks()[0] {
+			batches = append([]batchShape{{1, tokens}}, batches...)
 		}
 	}
+	batch := []*sequence{seq}
+	shape := s.choose(batch, batches...)
 	n := min(len(rest), shape.tokens)
-	in := s.inputs[shape]
+	in := s.inputs[shape.batchShape]
 	clear(in.ids.Values())
 	copy(in.ids.Values(), rest[:n])
-	logits, err := s.run(shape, []*sequence{seq}, n, n == len(rest))
+	logits, err := s.run(shape, batch, n, n == len(rest))
 	if err != nil {
 		return nil, fmt.Errorf("prefill: %w", err)
 	}
-	seq.cached += n
+	s.advance(seq, n)
 	return logits, nil
+}
+
+// advance says that n more tokens of a sequence are in the cache.
+func (s *stepper) advance(seq *sequence, n int) {
+	seq.cached += n
+	s.filled[seq.row] = seq.cached
+}
+
+// choose takes the first of the batches that can run now, in the fastest way that is compiled. The last one always can.
+func (s *stepper) choose(batch []*sequence, batches ...batchShape) stepShape {
+	modes := s.plan.modes(batch)
+	for _, b := range batches {
+		for _, mode := range modes {
+			if shape := (stepShape{b, mode}); s.programs.has(s.base.Config, shape, s.cache.context) {
+				return shape
+			}
+		}
+	}
+	return stepShape{batches[len(batches)-1], modes[len(modes)-1]}
 }
 
 // decode runs the newest token of every sequence and returns the logits [vocab] of each, in order.
@@ -56,14 +77,17 @@ func (s *stepper) decodeBatch(batch []*sequence, filled int) ([][]float32, error
 	if err := s.resize(filled+1, filled); err != nil {
 		return nil, err
 	}
-	shape := batchShape{1, 1}
-	if len(batch) > 1 {
-		shape.rows = s.rows
+	var batches []batchShape
+	for _, rows := range rowCounts(s.plan.rows) {
+		if rows >= len(batch) && (rows == 1 || len(batch) > 1) {
+			batches = append(batches, batchShape{rows, 1})
+		}
 	}
-	in := s.inputs[shape]
+	shape := s.choose(batch, batches...)
+	in := s.inputs[shape.batchShape]
 	clear(in.ids.Values())
-	for _, seq := range batch {
-		in.ids.Values()[s.slot(shape, seq)] = seq.ids[seq.cached]
+	for i, seq := range batch {
+		in.ids.Values()[s.place(shape, i, seq)] = seq.ids[seq.cached]
 	}
 	logits, err := s.run(shape, batch, 1, true)
 	if err != nil {
@@ -72,29 +96,29 @@ func (s *stepper) decodeBatch(batch []*sequence, filled int) ([][]float32, error
 	vocab := s.base.Config.Vocab
 	out := make([][]float32, len(batch))
 	for i, seq := range batch {
-		seq.cached++
-		at := s.slot(shape, seq) * vocab
+		at := s.place(shape, i, seq) * vocab
 		out[i] = logits[at : at+vocab]
+		s.advance(seq, 1)
 	}
 	return out, nil
 }
 
-// slot is the index of a sequence in a batch.
-func (s *stepper) slot(shape batchShape, seq *sequence) int {
-	if shape.rows == s.rows {
+// place is the row that the i-th sequence has in a batch.
+func (s *stepper) place(shape stepShape, i int, seq *sequence) int {
+	if shape.rows == s.plan.rows {
 		return seq.row
 	}
-	return 0
+	return i
 }
 
 // run sends the filled ids through the model: n new tokens of each sequence, behind its cached ones. It returns
 // the logits [rows·vocab] behind the n-th, or nil if they are not wanted.
-func (s *stepper) run(shape batchShape, batch []*sequence, n int, wanted bool) ([]float32, error) {
-	in := s.inputs[shape]
+func (s *stepper) run(shape stepShape, batch []*sequence, n int, wanted bool) ([]float32, error) {
+	in := s.inputs[shape.batchShape]
 	if err := s.fill(in, shape, batch, n); err != nil {
 		return nil, err
 	}
-	out, err := s.programs.embeds[shape].run(in.ids.Array(), s.base.Embed)
+	out, err := s.programs.embeds[shape.batchShape].run(in.ids.Array(), s.base.Embed)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +134,7 @@ func (s *stepper) run(shape batchShape, batch []*sequence, n int, wanted bool) (
 		}
 		x.Free()
 		x = out[0]
-		if s.cache.inPlace {
+		if s.plan.inPlace {
 			fresh = append(fresh, out[1])
 		} else {
 			s.cache.replace(layer, out[1], out[2])
@@ -118,7 +142,7 @@ func (s *stepper) run(shape batchShape, batch []*sequence, n int, wanted bool) (
 	}
 	var logits []float32
 	if wanted {
-		out, err := s.programs.heads[shape].run(x, in.token.Array(), s.base.Norm, s.base.Head)
+		out, err := s.programs.heads[shape.batchShape].run(x, in.token.Array(), s.base.Norm, s.base.Head)
 		if err != nil {
 			return nil, err
 		}
@@ -132,66 +156,99 @@ func (s *stepper) run(shape batchShape, batch []*sequence, n int, wanted bool) (
 
 // fill sets the inputs of a step apart from the ids. Rows of the batch without a sequence compute something that
 // nobody reads.
-func (s *stepper) fill(in *stepInputs, shape batchShape, batch []*sequence, n int) error {
-	positions := make([]int, shape.tokens)
-	clear(in.cached.Values())
-	if in.mask != nil {
-		clear(in.mask.Values())
+func (s *stepper) fill(in *stepInputs, shape stepShape, batch []*sequence, n int) error {
+	if in.many != nil {
+		clear(in.many.Values())
 	}
 	in.token.Values()[0] = int32(n - 1)
-	for _, seq := range batch {
-		slot := s.slot(shape, seq)
-		in.cached.Values()[slot] = int32(seq.cached)
-		in.row.Values()[0] = int32(seq.row)
+	s.idle(in, shape, batch)
+	positions := make([]int, shape.tokens)
+	for i, seq := range batch {
+		at := s.place(shape, i, seq)
+		in.cached.Values()[at], in.rows.Values()[at] = int32(seq.cached), int32(seq.row)
 		for t := range shape.tokens {
 			positions[t] = seq.cached + t
 		}
 		cos, sin := s.base.Config.Rope.For(seq.length()).Tables(positions)
-		copy(in.cos.Values()[slot*len(cos):], cos)
-		copy(in.sin.Values()[slot*len(sin):], sin)
+		copy(in.cos.Values()[at*len(cos):], cos)
+		copy(in.sin.Values()[at*len(sin):], sin)
 		if seq.adapter != nil {
-			for c := seq.adapter.from; c < seq.adapter.to; c++ {
-				in.mask.Values()[slot*s.columns+c] = true
-			}
+			s.mask(in, shape, at, seq.adapter)
 		}
 	}
-	for _, commit := range []func() error{in.ids.Commit, in.cached.Commit, in.row.Commit, in.token.Commit,
-		in.cos.Commit, in.sin.Commit} {
-		if err := commit(); err != nil {
-			return err
+	return in.commit(shape.mode)
+}
+
+// mask marks the columns of a row's adapter.
+func (s *stepper) mask(in *stepInputs, shape stepShape, at int, a *adapter) {
+	if shape.mode == oneAdapter {
+		start := min(a.from, s.plan.columns-s.plan.width)
+		in.start.Values()[0] = int32(start)
+		clear(in.one.Values())
+		for c := a.from; c < a.to; c++ {
+			in.one.Values()[c-start] = true
 		}
+		return
 	}
-	if in.mask != nil {
-		return in.mask.Commit()
+	for c := a.from; c < a.to; c++ {
+		in.many.Values()[at*s.plan.columns+c] = true
 	}
-	return nil
+}
+
+// idle gives the rows of a batch that nobody is in a row of the cache that no sequence of the batch has. Where the
+// graphs write the cache, such a row writes behind what is filled, where nothing is yet.
+func (s *stepper) idle(in *stepInputs, shape stepShape, batch []*sequence) {
+	taken := make([]bool, s.plan.rows)
+	for _, seq := range batch {
+		taken[seq.row] = true
+	}
+	if shape.rows == s.plan.rows {
+		for row := range s.plan.rows {
+			in.rows.Values()[row], in.cached.Values()[row] = int32(row), int32(s.filled[row])
+		}
+		return
+	}
+	row := 0
+	for at := len(batch); at < shape.rows; at++ {
+		for taken[row] {
+			row++
+		}
+		taken[row] = true
+		in.rows.Values()[at], in.cached.Values()[at] = int32(row), int32(s.filled[row])
+	}
 }
 
 // arguments lists a layer's inputs in the order of layerPlan.inputs.
-func (s *stepper) arguments(x *model.Array, in *stepInputs, shape batchShape, layer int) []*model.Array {
+func (s *stepper) arguments(x *model.Array, in *stepInputs, shape stepShape, layer int) []*model.Array {
 	list := []*model.Array{x, in.cos.Array(), in.sin.Array(), in.cached.Array()}
-	if shape.rows < s.rows {
-		list = append(list, in.row.Array())
+	if shape.rows < s.plan.rows {
+		list = append(list, in.rows.Array())
 	}
-	if in.mask != nil {
-		list = append(list, in.mask.Array())
+	switch shape.mode {
+	case manyAdapters:
+		list = append(list, in.many.Array())
+	case oneAdapter:
+		list = append(list, in.start.Array(), in.one.Array())
 	}
 	list = append(list, s.cache.keys[layer], s.cache.values[layer])
 	list = append(list, s.base.Layers[layer]...)
+	if shape.mode == noAdapter {
+		return list
+	}
 	return append(list, s.adapters.inputs(layer)...)
 }
 
 // keep writes the new keys and values [rows, tokens, 2, heads, D] of each layer into the cache.
-func (s *stepper) keep(fresh []*model.Array, shape batchShape, batch []*sequence, n int) error {
+func (s *stepper) keep(fresh []*model.Array, shape stepShape, batch []*sequence, n int) error {
 	width := s.base.Config.KVWidth()
 	for layer, array := range fresh {
 		content, err := model.Download[float32](array)
 		if err != nil {
 			return err
 		}
-		for _, seq := range batch {
+		for i, seq := range batch {
 			for t := range n {
-				at := (s.slot(shape, seq)*shape.tokens + t) * 2 * width
+				at := (s.place(shape, i, seq)*shape.tokens + t) * 2 * width
 				s.cache.write(layer, seq.row, seq.cached+t, content[at:at+width], content[at+width:at+2*width])
 			}
 		}

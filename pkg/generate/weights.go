@@ -17,6 +17,7 @@ const writeSlice = 4 * time.Millisecond
 type Weights struct {
 	adapter *lora.Adapter
 	width   int // columns
+	digest  string
 }
 
 // Bytes is the host memory that the weights take.
@@ -28,7 +29,7 @@ func (e *Engine) ReadAdapter(dir string) (*Weights, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Weights{adapter: adapter, width: width}, nil
+	return &Weights{adapter: adapter, width: width, digest: digestOf(adapter)}, nil
 }
 
 // LoadAdapter is ReadAdapter and [Engine.Load].
@@ -62,6 +63,7 @@ func (e *Engine) Load(ctx context.Context, key string, w *Weights) error {
 	if err != nil {
 		return err
 	}
+	a.digest = w.digest
 	for layer := 0; layer < len(w.adapter.Layers) && err == nil; {
 		err = e.order(ctx, func() error {
 			for began := time.Now(); layer < len(w.adapter.Layers) && time.Since(began) < writeSlice; layer++ {

@@ -27,7 +27,12 @@ func LoadBF16(dev *device.Device, dir string) (*Model, error) {
 	if dev.Kind() == device.Go {
 		return nil, ErrNoBF16
 	}
-	return load(dev.Backend(), dir, dtypes.BFloat16)
+	return LoadBF16On(dev.Backend(), dir)
+}
+
+// LoadBF16On is [LoadBF16] for a bare backend, which must be able to multiply bf16.
+func LoadBF16On(backend compute.Backend, dir string) (*Model, error) {
+	return load(backend, dir, dtypes.BFloat16)
 }
 
 // loadBF16 copies or rounds one matrix, in the files' layout.

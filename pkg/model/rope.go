@@ -76,7 +76,7 @@ func (r *reader) factor(kind string) float64 {
 // reference that length is the newest token's position + 1 when a token is decoded, and the whole prompt's for every
 // token of the prompt; keys that are cached keep the angle that they were rotated by.
 func (r Rope) For(length int) Rope {
-	if r.stretch == 0 || length <= r.original {
+	if r.Fixed(length) {
 		return r
 	}
 	dim := 2 * len(r.InvFreq)
@@ -85,6 +85,9 @@ func (r Rope) For(length int) Rope {
 	r.InvFreq = inverseFrequencies(float64(float32(r.Theta)*power), dim)
 	return r
 }
+
+// Fixed says that the embedding is the same for all sequences of up to so many tokens.
+func (r Rope) Fixed(length int) bool { return r.stretch == 0 || length <= r.original }
 
 // inverseFrequencies are 1 / theta^(2i/dim), with the exponent, the power and the quotient rounded to float32 as
 // the reference computes them.

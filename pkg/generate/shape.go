@@ -1,0 +1,144 @@
+package generate
+
+import (
+	"slices"
+
+	"descant/pkg/model"
+
+	"github.com/gomlx/compute/shapes"
+)
+
+// batchShape is what a step computes: rows of the batch and new tokens of each row.
+type batchShape struct{ rows, tokens int }
+
+// adapterMode is how a step's graph takes part of the adapters.
+type adapterMode int
+
+const (
+	// noAdapter: no row has an adapter, the graph knows of none.
+	noAdapter adapterMode = iota
+	// oneAdapter: the batch is one row, and a slice of the columns holds its adapter.
+	oneAdapter
+	// manyAdapters: all columns, and a mask of each row's own.
+	manyAdapters
+)
+
+// stepShape names the programs of a step, for one size of the cache.
+type stepShape struct {
+	batchShape
+	mode adapterMode
+}
+
+// layerShape names one executable of the decoder layer.
+type layerShape struct {
+	stepShape
+	context int // positions of the key/value cache
+	window  int // sliding window, 0 for none
+}
+
+// chunks are the numbers of prompt tokens that go through the model at once; a rest is padded to the next one.
+func chunks() []int { return []int{32, 128} }
+
+// largestChunk is also how long running rows wait for another row's prompt.
+func largestChunk() int { return slices.Max(chunks()) }
+
+// layerPlan holds everything that the graphs of an engine depend on besides their shape.
+type layerPlan struct {
+	config *model.Config
+	// rows is the number of rows of the cache. A batch has all of them in order, or fewer that are named by their index.
+	rows int
+	// columns is the number of adapter columns, 0 without adapters; width of them side by side are what [oneAdapter]
+	// takes, 0 where the device cannot.
+	columns, width int
+	// inPlace: the cache is written from Go, and the graph returns the new keys and values instead of a new cache.
+	inPlace bool
+	// weights are the shapes of a layer's weights, embed and head those of the embedding and the output matrix.
+	weights     []shapes.Shape
+	embed, head shapes.Shape
+}
+
+// shapes lists the shapes of steps. The first required of them suffice for everything; the others do part of the work
+// faster: fewer rows than all, no adapter or only one, longer chunks.
+func (p layerPlan) shapes(longest int) (list []stepShape, required int) {
+	general := noAdapter
+	if p.columns > 0 {
+		general = manyAdapters
+	}
+	add := func(rows, tokens int, mode adapterMode) {
+		if shape := (stepShape{batchShape{rows, tokens}, mode}); !slices.Contains(list, shape) {
+			list = append(list, shape)
+		}
+	}
+	add(1, 1, general)
+	add(1, chunks()[0], general)
+	add(p.rows, 1, general)
+	required = len(list)
+	for _, tokens := range append([]int{1}, chunks()...) {
+		if tokens > max(longest, chunks()[0]) {
+			continue
+		}
+		switch {
+		case p.columns == 0:
+			add(1, tokens, noAdapter)
+		case p.width > 0:
+			add(1, tokens, oneAdapter)
+			add(1, tokens, noAdapter)
+		default:
+			add(1, tokens, manyAdapters)
+			add(1, tokens, noAdapter)
+		}
+	}
+	for _, rows := range rowCounts(p.rows) {
+		if rows > 1 {
+			add(rows, 1, general)
+			add(rows, 1, noAdapter)
+		}
+	}
+	return list, required
+}
+
+// rowCounts are the sizes of batches that decode: one row, four and their doubles, and all.
+func rowCounts(rows int) []int {
+	list := []int{1}
+	for n := 4; n < rows; n *= 2 {
+		list = append(list, n)
+	}
+	if rows > 1 {
+		list = append(list, rows)
+	}
+	return list
+}
+
+// modes are the ways to compute with the adapters of a batch, the fastest first.
+func (p layerPlan) modes(batch []*sequence) []adapterMode {
+	if p.columns == 0 {
+		return []adapterMode{noAdapter}
+	}
+	if !slices.ContainsFunc(batch, func(s *sequence) bool { return s.adapter != nil }) {
+		return []adapterMode{noAdapter, manyAdapters}
+	}
+	if len(batch) == 1 && batch[0].adapter.to-batch[0].adapter.from <= p.width {
+		return []adapterMode{oneAdapter, manyAdapters}
+	}
+	return []adapterMode{manyAdapters}
+}
+
+// layerShapeOf is the shape of a layer's program. A window that reaches over all of the context hides nothing, so that
+// such a layer needs no program of its own.
+func layerShapeOf(cfg *model.Config, layer int, s stepShape, context int) layerShape {
+	window := cfg.Window(layer)
+	if window >= context+s.tokens {
+		window = 0
+	}
+	return layerShape{s, context, window}
+}
+
+// layerShapes lists the different shapes of all layers.
+func layerShapes(cfg *model.Config, s stepShape, context int) (list []layerShape) {
+	for layer := range cfg.Layers {
+		if shape := layerShapeOf(cfg, layer, s, context); !slices.Contains(list, shape) {
+			list = append(list, shape)
+		}
+	}
+	return list
+}
