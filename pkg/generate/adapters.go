@@ -182,23 +182,30 @@ func digestOf(weights *lora.Adapter) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// readAdapter reads an adapter folder for a base and gives the number of columns that it needs: the largest rank of
-// its modules.
-func readAdapter(cfg *model.Config, dir string) (weights *lora.Adapter, width int, err error) {
-	if weights, err = lora.Load(cfg, dir); err != nil {
-		return nil, 0, err
+// readAdapter reads an adapter folder for a base.
+func readAdapter(cfg *model.Config, dir string) (*lora.Adapter, error) {
+	weights, err := lora.Load(cfg, dir)
+	if err != nil {
+		return nil, err
 	}
-	for layer, modules := range weights.Layers {
-		for _, m := range modules {
-			width = max(width, m.Rank)
-		}
-		for _, v := range weights.Flats[layer] {
+	for layer, flat := range weights.Flats {
+		for _, v := range flat {
 			// A row that masks the adapter out still multiplies its B by 0, and 0·NaN is NaN.
 			if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
-				return nil, 0, fmt.Errorf("%s holds a value that is no finite number in layer %d: its training has "+
+				return nil, fmt.Errorf("%s holds a value that is no finite number in layer %d: its training has "+
 					"diverged, use an earlier checkpoint", dir, layer)
 			}
 		}
 	}
-	return weights, width, nil
+	return weights, nil
+}
+
+// widthOf is the number of columns that an adapter needs: the largest rank of its modules.
+func widthOf(weights *lora.Adapter) (width int) {
+	for _, modules := range weights.Layers {
+		for _, m := range modules {
+			width = max(width, m.Rank)
+		}
+	}
+	return width
 }

@@ -19,6 +19,8 @@ type Engine struct {
 	steps *stepper
 	// prefixes is nil without a prefix cache; only the loop uses it.
 	prefixes *prefixes
+	// pace is how long steps take; only the loop uses it.
+	pace pace
 
 	mu       sync.Mutex
 	adapters adapterTable
@@ -46,6 +48,8 @@ type Stats struct {
 	Steps, PromptTokens, OutputTokens int64
 	// CachedTokens of prompts were taken from the prefix cache instead of computed; CacheBytes is what it holds now.
 	CachedTokens, CacheBytes int64
+	// DraftedTokens were proposed by looking back in the text, AcceptedTokens of them were right.
+	DraftedTokens, AcceptedTokens int64
 }
 
 // New loads the base of a model folder on the device, compiles what short requests need and starts the loop. The

@@ -121,6 +121,44 @@ func TestAdaptersLeaveNothingBehind(t *testing.T) {
 	}
 }
 
+// TestCombinationsAreAdapters: a part of weight 1 alone is the adapter itself, and parts of the same adapter are one of
+// the sum of their roots, squared.
+func TestCombinationsAreAdapters(t *testing.T) {
+	t.Parallel()
+	dir := caseDir(twoAdapters)
+	e := start(t, device.Go, filepath.Join(dir, "base"), Options{MaxRows: 2, MaxContext: 64, Slots: 4, MaxRank: 4})
+	one, err := e.ReadAdapter(filepath.Join(dir, "adapter"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	load := func(key string, parts ...Part) {
+		t.Helper()
+		sum, err := Combine(parts...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Load(t.Context(), key, sum); err != nil {
+			t.Fatal(err)
+		}
+	}
+	load("alone", Part{one, 1})
+	load("halves", Part{one, 0.25}, Part{one, 0.25})
+	load("nothing", Part{one, 0})
+	if err := e.Load(t.Context(), "a", one); err != nil {
+		t.Fatal(err)
+	}
+	answer := func(key string) []int32 {
+		return collect(t, e, Request{Adapter: key, Prompt: []int32{5, 6, 7}, MaxTokens: 20})
+	}
+	a, base := answer("a"), answer("")
+	if slices.Equal(a, base) || !slices.Equal(answer("alone"), a) || !slices.Equal(answer("halves"), a) || !slices.Equal(answer("nothing"), base) {
+		t.Errorf("adapter %v, alone %v, halves %v; base %v, nothing %v", a, answer("alone"), answer("halves"), base, answer("nothing"))
+	}
+	if _, err := Combine(Part{one, -1}); err == nil || !strings.Contains(err.Error(), "weight 1") {
+		t.Errorf("error %v for a negative weight", err)
+	}
+}
+
 // TestUnloadLetsRunningRequestsFinish takes the columns away only after the last user.
 func TestUnloadLetsRunningRequestsFinish(t *testing.T) {
 	t.Parallel()

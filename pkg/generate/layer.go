@@ -149,6 +149,7 @@ func compileEmbed(c *model.Compiler, plan layerPlan, b batchShape) (*model.Progr
 
 // compileHead compiles final norm and output layer for one token of each row (more than one token only with one row):
 // x [rows, tokens, hidden], token [] int32 (which token's logits are wanted), norm [hidden], head [vocab, hidden] give logits [rows, vocab].
+// A row with a draft wants the logits of all tokens: [tokens, vocab].
 func compileHead(c *model.Compiler, plan layerPlan, b batchShape) (*model.Program, error) {
 	cfg := plan.config
 	inputs := []shapes.Shape{
@@ -159,11 +160,11 @@ func compileHead(c *model.Compiler, plan layerPlan, b batchShape) (*model.Progra
 	}
 	return c.Compile(fmt.Sprintf("head of %d rows, %d tokens", b.rows, b.tokens), inputs, func(_ *Graph, in []*Node) []*Node {
 		x, token, norm, head := in[0], in[1], in[2], in[3]
-		if b.tokens > 1 {
-			x = Gather(Reshape(x, b.tokens, cfg.Hidden), Reshape(token, 1, 1))
+		x = Reshape(x, b.rows*b.tokens, cfg.Hidden)
+		if b.tokens > 1 && b.tokens != draftTokens+1 {
+			x = Gather(x, Reshape(token, 1, 1))
 		}
-		x = Reshape(x, b.rows, cfg.Hidden)
-		if b.rows == 1 || head.DType() != dtypes.Float32 {
+		if x.Shape().Dim(0) == 1 || head.DType() != dtypes.Float32 {
 			return []*Node{model.Logits(cfg, x, norm, head)}
 		}
 		// The head as the left operand: with it on the right, XLA's CPU kernels are up to nine times slower for a few rows.

@@ -163,23 +163,32 @@ func nextPrompt(rows []*sequence) (next *sequence) {
 	return next
 }
 
-// decode runs the newest token of every row that is past its prompt.
+// decode runs the newest token of every row that is past its prompt, with a draft where there is one.
 func (e *Engine) decode(rows []*sequence) {
-	var batch []*sequence
+	var ready, batch []*sequence
 	for _, s := range rows {
 		if s != nil && !s.prefilling() {
+			ready = append(ready, s)
+		}
+	}
+	for _, s := range ready {
+		if draft := e.draft(s, len(ready)); draft == nil || !e.speculate(rows, s, draft) {
 			batch = append(batch, s)
 		}
 	}
 	if len(batch) == 0 {
 		return
 	}
+	start := time.Now()
 	logits, err := e.steps.decode(batch, longest(rows))
 	if err != nil {
 		for _, s := range batch {
 			e.finish(rows, s, err)
 		}
 		return
+	}
+	if n := len(batch); n <= max(1, e.steps.inTurn) {
+		average(&e.pace.token, time.Since(start).Seconds()/float64(n))
 	}
 	e.count(1, 0, int64(len(batch)))
 	for i, s := range batch {
@@ -199,15 +208,18 @@ func longest(rows []*sequence) int {
 }
 
 // take samples the next token of a sequence and ends it where that was the last.
-func (e *Engine) take(rows []*sequence, s *sequence, logits []float32) {
+func (e *Engine) take(rows []*sequence, s *sequence, logits []float32) (ended bool) {
 	if s.req.probe != nil {
 		s.req.probe(logits)
 		e.finish(rows, s, nil)
-		return
+		return true
 	}
-	if ended, err := s.take(logits[:e.opts.UsedVocab]); ended || err != nil {
+	ended, err := s.take(logits[:e.opts.UsedVocab])
+	if ended || err != nil {
 		e.finish(rows, s, err)
+		return true
 	}
+	return false
 }
 
 // finish frees the row and the adapter of a sequence and wakes its caller.

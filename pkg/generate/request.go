@@ -31,6 +31,9 @@ type Request struct {
 	// Constraint narrows the choice; nil leaves it free. The output ends by itself where the constraint allows nothing
 	// more, and stop ids can be chosen only where it may end.
 	Constraint Constraint
+	// Speculation says whether several tokens may be computed at once where the text repeats what it said before. It
+	// changes no token.
+	Speculation Speculation
 	// probe, if not nil, gets the logits behind the prompt, [vocab], and no token is chosen.
 	probe func(logits []float32)
 }

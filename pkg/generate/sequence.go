@@ -21,6 +21,8 @@ type sequence struct {
 	// since when it waits, and how often other prompts have gone first.
 	since  time.Time
 	passed int
+	// gain is how many tokens a draft brings, on average.
+	gain float64
 	// out has room for the whole output, so that the loop never waits for a reader.
 	out    chan Token
 	done   chan struct{}
@@ -32,7 +34,7 @@ func newSequence(ctx context.Context, req Request, a *adapter) *sequence {
 	ids := make([]int32, len(req.Prompt), len(req.Prompt)+req.MaxTokens)
 	copy(ids, req.Prompt)
 	return &sequence{
-		ctx: ctx, req: req, adapter: a, ids: ids, row: -1, sampler: newSampler(&req), since: time.Now(),
+		ctx: ctx, req: req, adapter: a, ids: ids, row: -1, sampler: newSampler(&req), since: time.Now(), gain: draftTokens + 1,
 		out: make(chan Token, req.MaxTokens), done: make(chan struct{}),
 		finish: Finish{StopID: -1, PromptTokens: len(req.Prompt)},
 	}

@@ -73,7 +73,7 @@ func (p layerPlan) shapes(longest int) (list []stepShape, required int) {
 	add(1, chunks()[0], general)
 	add(p.rows, 1, general)
 	required = len(list)
-	for _, tokens := range append([]int{1}, chunks()...) {
+	for _, tokens := range append([]int{1, draftTokens + 1}, chunks()...) {
 		if tokens > max(longest, chunks()[0]) {
 			continue
 		}

@@ -103,6 +103,34 @@ func (s *stepper) decodeBatch(batch []*sequence, filled int) ([][]float32, error
 	return out, nil
 }
 
+// verify runs the newest token of a sequence and a draft of those that may follow. It returns the logits [vocab] behind
+// each of them, or nil where this cannot be done now without compiling.
+func (s *stepper) verify(seq *sequence, draft []int32, filled int) ([][]float32, error) {
+	n := 1 + len(draft)
+	if err := s.resize(max(filled, seq.cached+n), filled); err != nil {
+		return nil, err
+	}
+	batch := []*sequence{seq}
+	shape := s.choose(batch, batchShape{1, draftTokens + 1})
+	if !s.programs.has(s.base.Config, shape, s.cache.context) {
+		return nil, nil
+	}
+	ids := s.inputs[shape.batchShape].ids.Values()
+	clear(ids)
+	ids[0] = seq.ids[seq.cached]
+	copy(ids[1:], draft)
+	logits, err := s.run(shape, batch, n, true)
+	if err != nil {
+		return nil, fmt.Errorf("verify a draft: %w", err)
+	}
+	vocab := s.base.Config.Vocab
+	out := make([][]float32, n)
+	for i := range out {
+		out[i] = logits[i*vocab : (i+1)*vocab]
+	}
+	return out, nil
+}
+
 // place is the row that the i-th sequence has in a batch.
 func (s *stepper) place(shape stepShape, i int, seq *sequence) int {
 	if shape.rows == s.plan.rows {

@@ -25,11 +25,36 @@ func (w *Weights) Bytes() int64 { return 4 * w.adapter.Parameters() }
 
 // ReadAdapter reads a folder that PEFT (or pkg/lora) wrote into host memory.
 func (e *Engine) ReadAdapter(dir string) (*Weights, error) {
-	adapter, width, err := readAdapter(e.steps.base.Config, dir)
+	adapter, err := readAdapter(e.steps.base.Config, dir)
 	if err != nil {
 		return nil, err
 	}
-	return &Weights{adapter: adapter, width: width, digest: digestOf(adapter)}, nil
+	return newWeights(adapter), nil
+}
+
+func newWeights(adapter *lora.Adapter) *Weights {
+	return &Weights{adapter: adapter, width: widthOf(adapter), digest: digestOf(adapter)}
+}
+
+// Part is an adapter in a combination.
+type Part struct {
+	Weights *Weights
+	// Factor is 0 or more.
+	Factor float64
+}
+
+// Combine makes one adapter of several, as PEFT does: see [lora.Linear].
+func Combine(parts ...Part) (*Weights, error) {
+	var adapters []*lora.Adapter
+	var factors []float64
+	for _, part := range parts {
+		adapters, factors = append(adapters, part.Weights.adapter), append(factors, part.Factor)
+	}
+	sum, err := lora.Linear(adapters, factors)
+	if err != nil {
+		return nil, err
+	}
+	return newWeights(sum), nil
 }
 
 // LoadAdapter is ReadAdapter and [Engine.Load].
