@@ -121,6 +121,67 @@ func TestAdaptersLeaveNothingBehind(t *testing.T) {
 	}
 }
 
+// TestFewerModulesLeaveNothingOfTheLastAdapter loads an adapter of all modules, unloads it, and loads one of few modules
+// into its columns: the logits must be, bit for bit, those of an engine that never knew the first.
+func TestFewerModulesLeaveNothingOfTheLastAdapter(t *testing.T) {
+	t.Parallel()
+	dir := caseDir(twoAdapters)
+	few := small(t, filepath.Join(dir, "base"))
+	var engines []*Engine
+	for range 2 {
+		engines = append(engines, start(t, device.Go, filepath.Join(dir, "base"), Options{MaxRows: 2, MaxContext: 64, Slots: 1, MaxRank: 4}))
+	}
+	load := func(e *Engine, key, dir string) {
+		if err := e.LoadAdapter(t.Context(), key, dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	logits := func(e *Engine, key string) (out []float32) {
+		err := e.order(t.Context(), func() (err error) {
+			seq := newSequence(t.Context(), Request{Prompt: []int32{5, 6, 7}}, e.adapters.byKey[key])
+			seq.row = 0
+			out, err = e.steps.prefill(seq, 0)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	load(engines[0], "all", filepath.Join(dir, "adapter"))
+	base := logits(engines[0], "")
+	all := logits(engines[0], "all")
+	engines[0].UnloadAdapter("all")
+	if !slices.Equal(logits(engines[0], ""), base) {
+		t.Error("the base has changed")
+	}
+	for _, e := range engines {
+		load(e, "few", few)
+	}
+	got, want := logits(engines[0], "few"), logits(engines[1], "few")
+	if !slices.Equal(got, want) || slices.Equal(got, base) || slices.Equal(got, all) {
+		t.Error("something of the first adapter is left, or the second does nothing")
+	}
+}
+
+// TestCancelledRequestsTakeNoMoreSteps cancels an answer in its middle: at most the step under way is still made.
+func TestCancelledRequestsTakeNoMoreSteps(t *testing.T) {
+	t.Parallel()
+	e := start(t, device.Go, filepath.Join(caseDir("qwen2-tied"), "base"), Options{MaxRows: 1, MaxContext: 20000, Slots: -1})
+	ctx, cancel := context.WithCancel(t.Context())
+	var atCancel int64
+	_, err := e.Generate(ctx, Request{Prompt: []int32{1}}, func(Token) error {
+		if atCancel == 0 {
+			cancel()
+			atCancel = e.Stats().Steps
+		}
+		return nil
+	})
+	if more := e.Stats().Steps - atCancel; !errors.Is(err, context.Canceled) || more > 1 {
+		t.Errorf("%d steps after the request was cancelled, which ended with %v", more, err)
+	}
+}
+
 // TestCombinationsAreAdapters: a part of weight 1 alone is the adapter itself, and parts of the same adapter are one of
 // the sum of their roots, squared.
 func TestCombinationsAreAdapters(t *testing.T) {
