@@ -8,7 +8,7 @@ GO ?= go
 # Flags of plain go commands; `make env` prints the same for a shell.
 native := CGO_ENABLED=1 CGO_LDFLAGS=-L$(DESCANT_CACHE)/native/tokenizers-1.26.0 GOEXPERIMENT=simd
 
-.PHONY: help bench-train check-gguf setup setup-servers env build demo test bench lint e2e gen tiny-base parity-data clean
+.PHONY: help bench-serve bench-train check-gguf setup setup-servers env build demo test bench lint e2e gen tiny-base parity-data clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ bench-train: setup ## compare training with PyTorch + PEFT (needs Python; TOKENI
 
 bench: setup ## run the Go benchmarks
 	$(native) $(GO) test -run '^$$' -bench . -benchtime 3x ./pkg/...
+
+bench-serve: setup ## measure the inference engine, alternately with llama.cpp where node is there (BENCH_SERVE="--model … --dtype bf16")
+	$(native) $(GO) run ./scripts/benchserve --peer $(DESCANT_CACHE)/llama-cpp $(BENCH_SERVE)
 
 lint: setup ## run golangci-lint and buf
 	$(GO) build -C scripts/tools/lint -o $(DESCANT_CACHE)/bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint

@@ -12,7 +12,7 @@ import (
 )
 
 // product is scale·B·A of a module by the definition, [Out, In] in float64, or nil where the adapter lacks the module.
-func product(a *lora.Adapter, layer int, name string, scale func(lora.Module) (forA, forB float64)) (pa, pb []float64, m lora.Module) {
+func product(a *lora.Adapter, layer int, name string, scale func(lora.Module) (forA, forB float64)) (pa, pb []float64) {
 	for _, m := range a.Layers[layer] {
 		if m.Name == name {
 			fa, fb := scale(m)
@@ -23,10 +23,10 @@ func product(a *lora.Adapter, layer int, name string, scale func(lora.Module) (f
 			for i := range pb {
 				pb[i] = fb * float64(a.Flats[layer][m.B+i])
 			}
-			return pa, pb, m
+			return pa, pb
 		}
 	}
-	return nil, nil, lora.Module{}
+	return nil, nil
 }
 
 func multiply(a, b []float64, m lora.Module) []float64 {
@@ -85,7 +85,7 @@ func TestLinearIsThatOfPEFT(t *testing.T) {
 			var a, b []float64
 			for i, adapter := range []*lora.Adapter{one, two} {
 				alpha := []float64{8, 2}[i]
-				pa, pb, _ := product(adapter, layer, m.Name, func(lora.Module) (float64, float64) {
+				pa, pb := product(adapter, layer, m.Name, func(lora.Module) (float64, float64) {
 					root := math.Sqrt(weights[i] * alpha / 4)
 					return root, root
 				})
@@ -104,7 +104,7 @@ func TestLinearIsThatOfPEFT(t *testing.T) {
 				}
 			}
 			want := multiply(a, b, m)
-			pa, pb, _ := product(sum, layer, m.Name, func(m lora.Module) (float64, float64) { return 1, m.Scale })
+			pa, pb := product(sum, layer, m.Name, func(m lora.Module) (float64, float64) { return 1, m.Scale })
 			for k, got := range multiply(pa, pb, m) {
 				if math.Abs(got-want[k]) > 1e-5*(1+math.Abs(want[k])) {
 					t.Fatalf("%s: element %d is %g, want %g", m.Name, k, got, want[k])

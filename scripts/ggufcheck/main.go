@@ -20,6 +20,7 @@ import (
 	"descant/pkg/lora"
 	"descant/pkg/model"
 	"descant/pkg/tokenizer"
+	"descant/scripts/llamacpp"
 )
 
 // check is one model for llama.cpp.
@@ -66,7 +67,7 @@ func main() {
 }
 
 func run(ctx context.Context, node, parity string) error {
-	if err := install(ctx, node); err != nil {
+	if err := llamacpp.Install(ctx, node); err != nil {
 		return err
 	}
 	dir, err := os.MkdirTemp("", "descant-ggufcheck-*")

@@ -1,4 +1,5 @@
-package main
+// Package llamacpp installs llama.cpp, as Node.js bindings that bring it compiled, for the programs that compare with it.
+package llamacpp
 
 import (
 	"context"
@@ -9,12 +10,12 @@ import (
 	"runtime"
 )
 
-// llamaVersion pins the bindings; they bring llama.cpp compiled.
-const llamaVersion = "3.21.1"
+// Version pins the bindings; they bring llama.cpp compiled.
+const Version = "3.21.1"
 
-// install has npm put node-llama-cpp into a folder, unless this version is there. Of its builds only the one for
+// Install has npm put node-llama-cpp into a folder, unless this version is there. Of its builds only the one for
 // this machine's CPU is fetched; those for GPUs are ten times as large.
-func install(ctx context.Context, dir string) error {
+func Install(ctx context.Context, dir string) error {
 	platform := map[string]string{"linux/amd64": "linux-x64", "linux/arm64": "linux-arm64", "darwin/arm64": "mac-arm64-metal", "darwin/amd64": "mac-x64"}[runtime.GOOS+"/"+runtime.GOARCH]
 	if platform == "" {
 		return fmt.Errorf("node-llama-cpp has no build for %s/%s", runtime.GOOS, runtime.GOARCH)
@@ -22,12 +23,12 @@ func install(ctx context.Context, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	stamp := filepath.Join(dir, ".installed-"+llamaVersion)
+	stamp := filepath.Join(dir, ".installed-"+Version)
 	if _, err := os.Stat(stamp); err == nil {
 		return nil
 	}
 	cmd := exec.CommandContext(ctx, "npm", "install", "--prefix", dir, "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund",
-		"--save-exact", "node-llama-cpp@"+llamaVersion, "@node-llama-cpp/"+platform+"@"+llamaVersion)
+		"--save-exact", "node-llama-cpp@"+Version, "@node-llama-cpp/"+platform+"@"+Version)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("npm install node-llama-cpp: %w", err)
