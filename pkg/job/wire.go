@@ -35,5 +35,11 @@ func FromProto(wire *pb.Error) *Error {
 	return e
 }
 
-// seconds rounds up: whoever comes a moment early waits twice.
-func seconds(d time.Duration) uint32 { return uint32((d + time.Second - 1) / time.Second) }
+// seconds rounds up: whoever comes a moment early waits twice. Nothing is told of 0.
+func seconds(d time.Duration) *uint32 {
+	if d <= 0 {
+		return nil
+	}
+	n := uint32((d + time.Second - 1) / time.Second)
+	return &n
+}

@@ -15,6 +15,9 @@ func TestErrorTravels(t *testing.T) {
 	if got.RetryAfter != 2*time.Second {
 		t.Errorf("retry after %s, want the 1.5s rounded up to 2s", got.RetryAfter)
 	}
+	if final := UserError(CodeBadRequest, "no", "").Proto(); final.RetryAfter != nil {
+		t.Error("an error that is final says when to try again")
+	}
 	if FromProto((*Error)(nil).Proto()) != nil {
 		t.Error("no error became one")
 	}

@@ -603,8 +603,8 @@ type Error struct {
 	Problems []*Problem `protobuf:"bytes,5,rep,name=problems,proto3" json:"problems,omitempty"`
 	// Stack of a bug; kept in dead letters, never shown to users.
 	Trace string `protobuf:"bytes,6,opt,name=trace,proto3" json:"trace,omitempty"`
-	// Seconds after which the same request may be sent again; 0 says nothing.
-	RetryAfter    uint32 `protobuf:"varint,7,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
+	// Seconds after which the same request may be sent again; unset says nothing.
+	RetryAfter    *uint32 `protobuf:"varint,7,opt,name=retry_after,json=retryAfter,proto3,oneof" json:"retry_after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -682,8 +682,8 @@ func (x *Error) GetTrace() string {
 }
 
 func (x *Error) GetRetryAfter() uint32 {
-	if x != nil {
-		return x.RetryAfter
+	if x != nil && x.RetryAfter != nil {
+		return *x.RetryAfter
 	}
 	return 0
 }
@@ -1045,16 +1045,17 @@ const file_descant_v1_job_proto_rawDesc = "" +
 	"\x06leaked\x18\x02 \x01(\rR\x06leaked\x12\x19\n" +
 	"\bsame_row\x18\x03 \x01(\rR\asameRow\x12#\n" +
 	"\rsame_question\x18\x04 \x01(\rR\fsameQuestion\x12!\n" +
-	"\fnot_compared\x18\x05 \x01(\rR\vnotCompared\"\xd0\x01\n" +
+	"\fnot_compared\x18\x05 \x01(\rR\vnotCompared\"\xe5\x01\n" +
 	"\x05Error\x12\x14\n" +
 	"\x05class\x18\x01 \x01(\tR\x05class\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12\x1b\n" +
 	"\tnext_step\x18\x04 \x01(\tR\bnextStep\x12/\n" +
 	"\bproblems\x18\x05 \x03(\v2\x13.descant.v1.ProblemR\bproblems\x12\x14\n" +
-	"\x05trace\x18\x06 \x01(\tR\x05trace\x12\x1f\n" +
-	"\vretry_after\x18\a \x01(\rR\n" +
-	"retryAfter\"j\n" +
+	"\x05trace\x18\x06 \x01(\tR\x05trace\x12$\n" +
+	"\vretry_after\x18\a \x01(\rH\x00R\n" +
+	"retryAfter\x88\x01\x01B\x0e\n" +
+	"\f_retry_after\"j\n" +
 	"\aProblem\x12\x14\n" +
 	"\x05field\x18\x01 \x01(\tR\x05field\x12\x12\n" +
 	"\x04line\x18\x02 \x01(\rR\x04line\x12\x18\n" +
@@ -1161,6 +1162,7 @@ func file_descant_v1_job_proto_init() {
 		return
 	}
 	file_descant_v1_step_proto_init()
+	file_descant_v1_job_proto_msgTypes[4].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

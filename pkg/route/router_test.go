@@ -95,7 +95,7 @@ func says(words ...string) *fakeWorker {
 // refuses fails with a code.
 func refuses(class job.Class, code job.Code) *fakeWorker {
 	return &fakeWorker{answer: func(_ context.Context, yield func(*pb.ChatChunk, error) bool) {
-		yield(nil, bus.Fail(&pb.Error{Class: string(class), Code: string(code), Message: "no", RetryAfter: 3}))
+		yield(nil, bus.Fail(&pb.Error{Class: string(class), Code: string(code), Message: "no"}))
 	}}
 }
 
