@@ -19,6 +19,10 @@ setup: ## install the native parts into the per-user cache (idempotent)
 setup-servers:
 	@$(GO) run ./scripts/setup --servers
 
+.PHONY: setup-tests
+setup-tests:
+	@$(GO) run ./scripts/setup --servers --sdks
+
 env: ## print the export lines that plain go build and go test need
 	@$(GO) run ./scripts/setup --env
 
@@ -29,7 +33,7 @@ build: setup ## build the binary: build/descant
 demo: build ## fine-tune the tiny base over the real pipeline and talk to it (about 3 minutes)
 	@$(native) $(GO) run ./scripts/demo --descant build/descant
 
-test: setup-servers ## run all tests (cases from DESCANT_PARITY_DIR and DESCANT_QWEN_DIR, else testdata)
+test: setup-tests ## run all tests (cases from DESCANT_PARITY_DIR and DESCANT_QWEN_DIR, else testdata)
 	$(native) $(GO) vet ./...
 	PATH=$(DESCANT_CACHE)/bin:$$PATH $(native) $(GO) test -timeout 30m -p 2 ./...
 

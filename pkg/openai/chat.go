@@ -85,7 +85,7 @@ const wantCount = "a whole number above 0"
 // common reads what chat completions and completions have in common.
 func (c *Completion) common(o *Object) {
 	req := c.Request
-	if !o.Take("model", &req.Model, "a string") && *o.code == "" {
+	if o.Take("model", &req.Model, "a string"); req.Model == "" && *o.code == "" {
 		o.Problem("model", CodeMissingParameter, "is missing: name an adapter or a base; GET /v1/models lists them")
 	}
 	o.Take("stream", &c.Stream, "true or false")

@@ -21,10 +21,12 @@ import (
 const usage = `setup installs what descant needs beside Go and a C compiler.
 
 Usage:
-  go run ./scripts/setup [--servers] [--env]
+  go run ./scripts/setup [--servers] [--sdks] [--env]
 
   --servers  also build nats-server, the nats command line tool and MinIO, which the tests start as real
              processes (once; about ten minutes on two cores)
+  --sdks     also install OpenAI's SDKs for Python and Node, and schemathesis, with which the HTTP API is tested;
+             a language that is not on this machine is left out
   --env      print the export lines that plain go build and go test need, and install nothing
 
 Environment:
@@ -43,6 +45,7 @@ type part struct {
 
 func main() {
 	servers := flag.Bool("servers", false, "")
+	sdks := flag.Bool("sdks", false, "")
 	env := flag.Bool("env", false, "")
 	flag.Usage = func() { fmt.Fprint(os.Stderr, usage) }
 	flag.Parse()
@@ -52,14 +55,14 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *servers, *env); err != nil {
+	if err := run(ctx, *servers, *sdks, *env); err != nil {
 		fmt.Fprintf(os.Stderr, "setup: %v\n", err)
 		stop()
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, servers, env bool) error {
+func run(ctx context.Context, servers, sdks, env bool) error {
 	cache := device.CacheDir()
 	if cache == "" {
 		return errors.New("there is no home folder: set DESCANT_CACHE to a folder to install into")
@@ -75,6 +78,9 @@ func run(ctx context.Context, servers, env bool) error {
 	if servers {
 		parts = append(parts, serverParts()...)
 	}
+	if sdks {
+		parts = append(parts, sdkParts()...)
+	}
 	var failed []error
 	for i, p := range parts {
 		began := time.Now()
@@ -83,6 +89,7 @@ func run(ctx context.Context, servers, env bool) error {
 		}
 		path, err := p.install(ctx, cache, say)
 		switch {
+		case errors.Is(err, errNoInterpreter):
 		case err != nil:
 			failed = append(failed, fmt.Errorf("%s: %w", p.name, err))
 			say("failed")

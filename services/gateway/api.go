@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	_ "embed" // for the description of the API
 	"errors"
 	"fmt"
 	"log/slog"
@@ -54,9 +55,18 @@ func (g *Gateway) apiHandler() http.Handler {
 	return openai.WithRequestID(g.logged(handler))
 }
 
+// Document describes the HTTP API as OpenAPI does.
+//
+//go:embed openapi.yaml
+var Document []byte
+
 // apiRoutes are the paths of the HTTP API, each with the scopes of which a key needs one.
 func (g *Gateway) apiRoutes() *http.ServeMux {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /openapi.yaml", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/yaml")
+		_, _ = w.Write(Document) // the client may be gone
+	})
 	route := func(pattern string, handle http.HandlerFunc, scopes ...string) {
 		mux.HandleFunc(pattern, g.keys.Require(handle, scopes...))
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"descant/cmd/descant/systemtest"
 	"descant/pkg/bus"
 	"descant/pkg/job"
 	"descant/pkg/openai"
@@ -106,7 +107,8 @@ func TestAPI(t *testing.T) {
 	g := newGateway(t)
 	server := httptest.NewServer(g.apiHandler())
 	t.Cleanup(server.Close)
-	client := func(t *testing.T) apiClient { return apiClient{server.URL, t} }
+	url := systemtest.CheckAPI(t, server.URL) // every answer is held against openapi.yaml
+	client := func(t *testing.T) apiClient { return apiClient{url, t} }
 	fineTune := map[string]string{"purpose": "fine-tune"}
 
 	t.Run("files", func(t *testing.T) {

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	_ "embed" // for the pinned packages
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"descant/pkg/blob"
+)
+
+// requirements pins OpenAI's Python SDK and schemathesis with all that they need.
+//
+//go:embed sdk/requirements.txt
+var requirements []byte
+
+// nodeSDK is OpenAI's SDK for Node, which needs nothing else.
+const nodeSDK = "openai@7.57.0"
+
+// errNoInterpreter says that this machine cannot run an SDK; its tests do not run there either.
+var errNoInterpreter = errors.New("not on this machine")
+
+// sdkParts are the SDKs with which the HTTP API is tested, for the interpreters that are here.
+func sdkParts() []part {
+	return []part{{"OpenAI's Python SDK and schemathesis", installPythonSDK}, {"OpenAI's Node SDK", installNodeSDK}}
+}
+
+func installPythonSDK(ctx context.Context, cache string, say func(string)) (string, error) {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		say("python3 is not on this machine, so its SDK is left out")
+		return "", errNoInterpreter
+	}
+	dir := filepath.Join(cache, "sdk", "python")
+	return dir, installOnce(dir, blob.Digest(requirements), func() error {
+		say("installing into " + dir)
+		list := filepath.Join(dir, "requirements.txt")
+		if err := os.WriteFile(list, requirements, 0o644); err != nil {
+			return err
+		}
+		if err := quietly(ctx, python, "-m", "venv", filepath.Join(dir, "venv")); err != nil {
+			return err
+		}
+		return quietly(ctx, filepath.Join(dir, "venv", "bin", "python"), "-m", "pip", "install", "--disable-pip-version-check", "-r", list)
+	})
+}
+
+func installNodeSDK(ctx context.Context, cache string, say func(string)) (string, error) {
+	npm, err := exec.LookPath("npm")
+	if err != nil {
+		say("npm is not on this machine, so its SDK is left out")
+		return "", errNoInterpreter
+	}
+	dir := filepath.Join(cache, "sdk", "node")
+	return dir, installOnce(dir, nodeSDK, func() error {
+		say("installing into " + dir)
+		return quietly(ctx, npm, "install", "--prefix", dir, "--ignore-scripts", "--no-audit", "--no-fund", "--save-exact", nodeSDK)
+	})
+}
+
+// installOnce runs install for an empty folder, unless what it makes is there already.
+func installOnce(dir, version string, install func() error) error {
+	stamp := filepath.Join(dir, ".version")
+	if have, err := os.ReadFile(stamp); err == nil && string(have) == version {
+		return nil
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := install(); err != nil {
+		return err
+	}
+	return os.WriteFile(stamp, []byte(version), 0o644)
+}
+
+// quietly runs a command and shows the end of what it printed if it fails.
+func quietly(ctx context.Context, name string, args ...string) error {
+	var output tailWriter
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Stdout, cmd.Stderr = &output, &output
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s: %w; it ended with:\n%s", filepath.Base(name), err, output.String())
+	}
+	return nil
+}
