@@ -121,6 +121,14 @@ func HeadProduct(x, head *Node) *Node {
 	return Dot(x, head).General([]int{1}, nil, []int{1}, nil)
 }
 
+// HeadRounded is x as [HeadProduct] multiplies it: rounded to bf16 where the head is.
+func HeadRounded(x, head *Node) *Node {
+	if head.DType() == dtypes.BFloat16 {
+		return ConvertDType(ConvertDType(x, dtypes.BFloat16), dtypes.Float32)
+	}
+	return x
+}
+
 // PullHeadProduct is the gradient of [HeadProduct] to x: d [rows, vocab] f32 → [rows, hidden] f32.
 func PullHeadProduct(d, head *Node) *Node {
 	if head.DType() == dtypes.BFloat16 {

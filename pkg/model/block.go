@@ -1,8 +1,6 @@
 package model
 
 import (
-	"math"
-
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
@@ -121,33 +119,6 @@ func RMSNorm(x, weight *Node, eps float64) *Node {
 
 // SiLU is x·sigmoid(x).
 func SiLU(x *Node) *Node { return Mul(x, Logistic(x)) }
-
-// Attend is grouped-query attention: q [batch, seq, Heads, HeadDim], k and v [batch, keys, KVHeads, HeadDim],
-// mask [batch or 1, seq, keys] bool (true = may look); the result is [batch, seq, Heads·HeadDim]. Query head h
-// uses key/value head h / (Heads/KVHeads). A row that may look at nothing averages all values.
-func Attend(q, k, v, mask *Node) *Node {
-	batch, seq, heads, dim := q.Shape().Dim(0), q.Shape().Dim(1), q.Shape().Dim(2), q.Shape().Dim(3)
-	keys, kvHeads := k.Shape().Dim(1), k.Shape().Dim(2)
-	group := heads / kvHeads
-	// The heads of a group share their keys, so they are rows of one product.
-	q = Reshape(q, batch, seq, kvHeads, group, dim)
-	q = Reshape(TransposeAllAxes(q, 0, 2, 3, 1, 4), batch, kvHeads, group*seq, dim)
-	k = TransposeAllAxes(k, 0, 2, 1, 3)
-	v = TransposeAllAxes(v, 0, 2, 1, 3)
-	scores := Dot(q, k).General([]int{3}, []int{0, 1}, []int{3}, []int{0, 1})
-	scores = MulScalar(scores, 1/math.Sqrt(float64(dim)))
-	scores = Reshape(scores, batch, kvHeads, group, seq, keys)
-	mask = BroadcastToDims(ExpandAxes(mask, 1, 2), scores.Shape().Dimensions...)
-	scores = Where(mask, scores, FillScalar(scores.Graph(), scores.Shape(), -1e30))
-	top := StopGradient(ReduceAndKeep(scores, ReduceMax, -1))
-	weights := Exp(Sub(scores, BroadcastToDims(top, scores.Shape().Dimensions...)))
-	sum := ReduceAndKeep(weights, ReduceSum, -1)
-	weights = Div(weights, BroadcastToDims(sum, scores.Shape().Dimensions...))
-	weights = Reshape(weights, batch, kvHeads, group*seq, keys)
-	out := Dot(weights, v).General([]int{3}, []int{0, 1}, []int{2}, []int{0, 1})
-	out = TransposeAllAxes(Reshape(out, batch, kvHeads, group, seq, dim), 0, 3, 1, 2, 4)
-	return Reshape(out, batch, seq, heads*dim)
-}
 
 // CausalMask lets every position look at itself and at earlier ones, with a window above 0 only at the window-1
 // before it: [1, seq, seq] bool.

@@ -218,7 +218,7 @@ func (e *engine) loss(p *passed, scale float64) (nll []float32, dx *model.Array,
 	}
 	shared := dx
 	done := 0
-	for _, rows := range chunks(len(b.places), headRows(e.config.Vocab)) {
+	for _, rows := range chunks(len(b.places), e.headRows()) {
 		n := min(rows, len(b.places)-done)
 		h, err := e.headInput(last, b.places[done:done+n], b.labels[done:done+n], rows, scale)
 		if err != nil {

@@ -204,7 +204,7 @@ func (m *measurement) result(whole *model.Config) *Estimate {
 	y.Saved = int64(m.layers)*m.layerSaved - passing*(m.layerSaved-m.layerInput)
 	y.Checkpointed = int64(m.layers-1)*m.layerInput + m.layerSaved
 	y.Optimizer = state * e.TrainedParameters
-	y.Head = 3 * 4 * int64(m.largestChunk) * int64(whole.Vocab)
+	y.Head = 3 * 4 * int64(logitsOf(m.largestChunk, whole.Vocab, m.run.engine.norm == nil))
 	steps := m.peak + int64(m.layers-m.built)*m.weights + y.Saved - int64(m.built)*m.layerSaved + state*(m.trained-here)
 	if m.run.cfg.Training.Method == job.MethodFull {
 		// Parameters and moments are copied out while a checkpoint or the model is written; the activations are gone then.

@@ -53,8 +53,10 @@ func checkEstimate(t *testing.T, cfg Config, got *Estimate) {
 	if got.MicroBatches != 2*5 || got.Padded != 2*5*2*16 || len(got.Widths) != 1 || got.Widths[0].Width != 32 || got.Widths[0].Lane != 16 {
 		t.Errorf("%d micro-batches, %d tokens with padding, widths %v", got.MicroBatches, got.Padded, got.Widths)
 	}
-	weights, optimizer, head := 4*base.Parameters(), 16*got.TrainedParameters, 12*int64(chunks(1, headRows(base.Vocab))[0]*base.Vocab)
-	if cfg.Training.Method == job.MethodFull {
+	lora := cfg.Training.Method != job.MethodFull
+	rows := chunks(1, headRows(base.Vocab, lora))[0]
+	weights, optimizer, head := 4*base.Parameters(), 16*got.TrainedParameters, 12*int64(logitsOf(rows, base.Vocab, lora))
+	if !lora {
 		weights = 0 // they are the trained parameters
 	}
 	m := got.Memory

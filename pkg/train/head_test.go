@@ -6,6 +6,10 @@ import (
 	"descant/pkg/device"
 	"descant/pkg/model"
 	"descant/pkg/model/modeltest"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
 )
 
 // TestChunkedLoss takes the loss and its gradient of all trained places at once, and of a few at a time: each token's
@@ -79,4 +83,84 @@ func lossOf(t *testing.T, e *engine, p *passed, scale float64) (nll, dx []float3
 		t.Fatal(err)
 	}
 	return nll, dx
+}
+
+// TestFrozenHead takes the loss piece by piece of the vocabulary and as [trainedHead] does, in both dtypes of the head.
+func TestFrozenHead(t *testing.T) {
+	t.Parallel()
+	const rows, hidden, vocab = 1024, 8, 50_000 // three pieces, the last of which is narrower
+	if piece := pieceOf(rows, vocab); piece >= vocab || vocab%piece == 0 {
+		t.Fatalf("pieces of %d words", piece)
+	}
+	dev := open(t, device.XLA)
+	values := func(n int, spread float32) []float32 {
+		list := make([]float32, n)
+		for i := range list {
+			list[i] = spread * (float32(mix(uint64(i))>>40)/(1<<23) - 1)
+		}
+		return list
+	}
+	labels, weights := make([]int32, rows), make([]float32, rows)
+	for i := range labels {
+		labels[i], weights[i] = int32(mix(uint64(i))%vocab), float32(i%3) // every third only fills the chunk
+	}
+	labels[1] = vocab - 1
+	var inputs []*model.Array
+	keep := func(a *model.Array, err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		inputs = append(inputs, a)
+	}
+	// The logits reach ±30, so that the largest one moves from piece to piece.
+	keep(model.Upload(dev.Backend(), values(rows*hidden, 1), rows, hidden))
+	keep(model.Upload(dev.Backend(), values(hidden, 3), hidden))
+	keep(model.Upload(dev.Backend(), values(vocab*hidden, 2), vocab, hidden))
+	keep(model.Upload(dev.Backend(), labels, rows))
+	keep(model.Upload(dev.Backend(), weights, rows))
+	t.Cleanup(func() { model.FreeAll(inputs...) })
+	shape := make([]shapes.Shape, len(inputs))
+	for i, in := range inputs {
+		shape[i] = in.Shape()
+	}
+	cfg := &model.Config{Eps: 1e-6}
+	compiler := model.NewCompiler(dev.Backend())
+	run := func(bf16 bool, build func(*model.Config, []*Node) []*Node) (nll, dh []float32) {
+		program, err := compiler.Compile("head", shape, func(_ *Graph, in []*Node) []*Node {
+			if bf16 {
+				in[2] = ConvertDType(in[2], dtypes.BFloat16)
+			}
+			return build(cfg, in)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer program.Close()
+		out, err := program.Run(inputs...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer model.FreeAll(out...)
+		if nll, err = model.Download[float32](out[0]); err == nil {
+			dh, err = model.Download[float32](out[1])
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return nll, dh
+	}
+	whole := func(cfg *model.Config, in []*Node) []*Node {
+		zeros := []*Node{ZerosLike(in[1]), ConvertDType(ZerosLike(in[2]), dtypes.Float32)}
+		return trainedHead(cfg, append(in[:5:5], zeros...))[:2]
+	}
+	for _, bf16 := range []bool{false, true} {
+		limit := 1e-5
+		if bf16 {
+			limit = 1e-2 // the one rounds e^x to bf16 before the product, the other softmax − 1 at the label
+		}
+		nll, dh := run(bf16, frozenHead)
+		wantNLL, want := run(bf16, whole)
+		modeltest.Near(t, "nll", nll, wantNLL, 1e-5)
+		modeltest.Close(t, "gradient", dh, want, limit)
+	}
 }

@@ -111,20 +111,17 @@ func (l layerInputs) attend(q, k, v *Node, window int) *Node {
 	return l.join(model.Attend(l.cut(q), l.cut(k), l.cut(v), model.IsolatedMask(l.segments, window)))
 }
 
-// pullAttend pulls the gradient d of [layerInputs.attend]'s result back to q, k and v.
-func (l layerInputs) pullAttend(q, k, v, d *Node, window int) []*Node {
+// pullAttend pulls the gradient d of [layerInputs.attend]'s result out back to q, k and v.
+func (l layerInputs) pullAttend(q, k, v, out, d *Node, window int) (dq, dk, dv *Node) {
 	if l.segments == nil {
 		mask := model.CausalMask(q.Graph(), q.Shape().Dim(1), window)
-		return pull([]*Node{model.Attend(q, k, v, mask)}, []*Node{d}, []*Node{q, k, v})
+		dq, dk, dv = model.PullAttend(q, k, v, mask, out, d)
+		return dq, dk, dv
 	}
 	// What a lane holds beyond its unit has no gradient.
 	d = l.cut(d)
 	own := GreaterThan(l.segments, ZerosLike(l.segments))
 	d = Where(BroadcastToDims(ExpandAxes(own, -1), d.Shape().Dimensions...), d, ZerosLike(d))
-	q, k, v = l.cut(q), l.cut(k), l.cut(v)
-	grads := pull([]*Node{model.Attend(q, k, v, model.IsolatedMask(l.segments, window))}, []*Node{d}, []*Node{q, k, v})
-	for i, g := range grads {
-		grads[i] = l.join(g)
-	}
-	return grads
+	dq, dk, dv = model.PullAttend(l.cut(q), l.cut(k), l.cut(v), model.IsolatedMask(l.segments, window), l.cut(out), d)
+	return l.join(dq), l.join(dk), l.join(dv)
 }

@@ -106,7 +106,7 @@ func backwardLayer(t target, layer int, below bool, in []*Node) []*Node {
 	dResidual := Add(dy, l.stage("post_attention_layernorm", []*Node{block.MLPInput(residual)}, []*Node{dh}, residual)[0])
 
 	dAttention := l.project("self_attn.o_proj", attention, dResidual)
-	d = l.attention(q, k, v, c, t.window(layer), dAttention)
+	d = l.attention(q, k, v, attention, c, t.window(layer), dAttention)
 	h = block.AttentionInput(x)
 	dh = l.project("self_attn.q_proj", h, d[0])
 	dh = Add(dh, Add(l.project("self_attn.k_proj", h, d[1]), l.project("self_attn.v_proj", h, d[2])))
@@ -127,13 +127,13 @@ func backwardLayer(t target, layer int, below bool, in []*Node) []*Node {
 }
 
 // attention pulls the gradient of the attention's result back to q, k and v, and to the norms of their heads.
-func (l *layerGradients) attention(q, k, v *Node, c layerInputs, window int, d *Node) []*Node {
+func (l *layerGradients) attention(q, k, v, attention *Node, c layerInputs, window int, d *Node) []*Node {
 	qh, kh, vh := l.block.Heads(q, k, v, c.cos, c.sin)
-	heads := c.pullAttend(qh, kh, vh, d, window)
+	dqh, dkh, dvh := c.pullAttend(qh, kh, vh, attention, d, window)
 	// q, k and v go through the heads apart from one another.
-	dq := l.stage("self_attn.q_norm", []*Node{qh}, heads[:1], q)[0]
-	dk := l.stage("self_attn.k_norm", []*Node{kh}, heads[1:2], k)[0]
-	return []*Node{dq, dk, Reshape(heads[2], v.Shape().Dimensions...)}
+	dq := l.stage("self_attn.q_norm", []*Node{qh}, []*Node{dqh}, q)[0]
+	dk := l.stage("self_attn.k_norm", []*Node{kh}, []*Node{dkh}, k)[0]
+	return []*Node{dq, dk, Reshape(dvh, v.Shape().Dimensions...)}
 }
 
 // pull multiplies the cotangents of outputs with the Jacobian: the gradients with respect to each node of wrt.

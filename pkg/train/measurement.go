@@ -126,7 +126,7 @@ func (m *measurement) lay() {
 }
 
 func (m *measurement) chunksOf(b *microBatch) []int {
-	return chunks(len(b.places), headRows(m.run.engine.config.Vocab))
+	return chunks(len(b.places), m.run.engine.headRows())
 }
 
 // measure runs every kept micro-batch: the first time to compile, then to time it.

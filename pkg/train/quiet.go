@@ -70,7 +70,7 @@ func (e *engine) evaluateOn(b *microBatch, t target) (float64, error) {
 // lossOnly runs the head over the trained places without their gradients.
 func (e *engine) lossOnly(x *model.Array, b *microBatch) (float64, error) {
 	total, done := 0.0, 0
-	for _, rows := range chunks(len(b.places), headRows(e.config.Vocab)) {
+	for _, rows := range chunks(len(b.places), e.headRows()) {
 		n := min(rows, len(b.places)-done)
 		h, err := e.headInput(x, b.places[done:done+n], b.labels[done:done+n], rows, 1)
 		if err != nil {

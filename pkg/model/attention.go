@@ -1,0 +1,81 @@
+package model
+
+import (
+	"math"
+
+	. "github.com/gomlx/gomlx/core/graph"
+)
+
+// Attend is grouped-query attention: q [batch, seq, Heads, HeadDim], k and v [batch, keys, KVHeads, HeadDim],
+// mask [batch or 1, seq, keys] bool (true = may look); the result is [batch, seq, Heads·HeadDim]. Query head h
+// uses key/value head h / (Heads/KVHeads). A row that may look at nothing averages all values.
+func Attend(q, k, v, mask *Node) *Node {
+	a := newAttention(q, k, mask)
+	out := Dot(a.weights, keysSwapped(v)).General([]int{3}, []int{0, 1}, []int{2}, []int{0, 1})
+	return Reshape(a.rows(out), a.batch, a.seq, a.kvHeads*a.group*a.dim)
+}
+
+// PullAttend pulls the gradient d [batch, seq, Heads·HeadDim] of [Attend]'s result out back to q, k and v. It is written by
+// hand because what autodiff derives for the softmax passes over the scores many more times. With P the weights:
+// dV = Pᵀ·d, dS = P∘(d·Vᵀ − rowsum(d∘out)), dQ = dS·K/√HeadDim, dK = dSᵀ·Q/√HeadDim (Dao et al. 2022, appendix B).
+func PullAttend(q, k, v, mask, out, d *Node) (dq, dk, dv *Node) {
+	a := newAttention(q, k, mask)
+	dOut := a.queries(Reshape(d, a.batch, a.seq, a.kvHeads*a.group, a.dim))
+	// Every product below is over [batch, KVHeads]: x·yᵀ, x·y and xᵀ·y of the last two axes.
+	product := func(x, y *Node, xAxis, yAxis int) *Node {
+		return Dot(x, y).General([]int{xAxis}, []int{0, 1}, []int{yAxis}, []int{0, 1})
+	}
+	dWeights := product(dOut, keysSwapped(v), 3, 3)
+	shape := dWeights.Shape().Dimensions
+	along := ReduceSum(Reshape(Mul(d, out), a.batch, a.seq, a.kvHeads, a.group, a.dim), -1)
+	along = Reshape(TransposeAllAxes(along, 0, 2, 3, 1), a.batch, a.kvHeads, a.group*a.seq, 1)
+	// It is 0 where the mask hides, as the weight is.
+	dScores := MulScalar(Mul(a.weights, Sub(dWeights, BroadcastToDims(along, shape...))), a.scale())
+	dq = a.rows(product(dScores, keysSwapped(k), 3, 2))
+	dk = keysSwapped(product(dScores, a.q, 2, 2))
+	dv = keysSwapped(product(a.weights, dOut, 2, 2))
+	return dq, dk, dv
+}
+
+// attention is what [Attend] and [PullAttend] have in common. The heads of a group share their keys, so their queries are
+// rows of one product.
+type attention struct {
+	batch, seq, keys, kvHeads, group, dim int
+
+	q       *Node // [batch, KVHeads, group·seq, HeadDim]
+	weights *Node // [batch, KVHeads, group·seq, keys]: softmax of the scores
+}
+
+func newAttention(q, k, mask *Node) *attention {
+	kvHeads := k.Shape().Dim(2)
+	a := &attention{batch: q.Shape().Dim(0), seq: q.Shape().Dim(1), keys: k.Shape().Dim(1), kvHeads: kvHeads,
+		group: q.Shape().Dim(2) / kvHeads, dim: q.Shape().Dim(3)}
+	a.q = a.queries(q)
+	scores := Dot(a.q, keysSwapped(k)).General([]int{3}, []int{0, 1}, []int{3}, []int{0, 1})
+	scores = MulScalar(scores, a.scale())
+	scores = Reshape(scores, a.batch, kvHeads, a.group, a.seq, a.keys)
+	mask = BroadcastToDims(ExpandAxes(mask, 1, 2), scores.Shape().Dimensions...)
+	scores = Where(mask, scores, FillScalar(scores.Graph(), scores.Shape(), -1e30))
+	top := StopGradient(ReduceAndKeep(scores, ReduceMax, -1))
+	weights := Exp(Sub(scores, BroadcastToDims(top, scores.Shape().Dimensions...)))
+	sum := ReduceAndKeep(weights, ReduceSum, -1)
+	weights = Div(weights, BroadcastToDims(sum, scores.Shape().Dimensions...))
+	a.weights = Reshape(weights, a.batch, kvHeads, a.group*a.seq, a.keys)
+	return a
+}
+
+func (a *attention) scale() float64 { return 1 / math.Sqrt(float64(a.dim)) }
+
+// queries brings [batch, seq, Heads, HeadDim] to [batch, KVHeads, group·seq, HeadDim], rows brings it back.
+func (a *attention) queries(x *Node) *Node {
+	x = Reshape(x, a.batch, a.seq, a.kvHeads, a.group, a.dim)
+	return Reshape(TransposeAllAxes(x, 0, 2, 3, 1, 4), a.batch, a.kvHeads, a.group*a.seq, a.dim)
+}
+
+func (a *attention) rows(x *Node) *Node {
+	x = TransposeAllAxes(Reshape(x, a.batch, a.kvHeads, a.group, a.seq, a.dim), 0, 3, 1, 2, 4)
+	return Reshape(x, a.batch, a.seq, a.kvHeads*a.group, a.dim)
+}
+
+// keysSwapped brings [batch, keys, KVHeads, HeadDim] to [batch, KVHeads, keys, HeadDim] or back.
+func keysSwapped(x *Node) *Node { return TransposeAllAxes(x, 0, 2, 1, 3) }
