@@ -47,6 +47,26 @@ func (p *Plan) LinearOf(layer int, parts []*Node, key *Node) model.Linear {
 	}
 }
 
+// Pull is the gradient of the adapter's part of [Plan.LinearOf] for one module, the i-th of the layer: x [rows, in], dy
+// [rows, out] → dx [rows, in], dA [rank, in], dB [out, rank]. It is written by hand for the order of its products: dB is
+// the transpose of lowᵀ·dy, whose wide side is the contiguous one.
+func (p *Plan) Pull(layer, i int, parts []*Node, key, x, dy *Node) (dx, dA, dB *Node) {
+	m := p.Layers[layer][i]
+	a, b := parts[2*i], parts[2*i+1]
+	dropped := func(v *Node) *Node {
+		if key == nil || p.dropout == 0 {
+			return v
+		}
+		return drop(v, key, uint32(i+1), p.dropout)
+	}
+	x = dropped(x)
+	low := MulScalar(Dot(x, a).General([]int{1}, nil, []int{1}, nil), m.Scale)
+	dLow := MulScalar(Dot(dy, b).General([]int{1}, nil, []int{0}, nil), m.Scale)
+	dA = Dot(dLow, x).General([]int{0}, nil, []int{0}, nil)
+	dB = Transpose(Dot(low, dy).General([]int{0}, nil, []int{0}, nil), 0, 1)
+	return dropped(Dot(dLow, a).General([]int{1}, nil, []int{0}, nil)), dA, dB
+}
+
 // drop zeroes elements of x [rows, width] with probability p and scales the others by 1/(1-p). Which ones is a
 // hash of key, salt and place (the finaliser of MurmurHash3), the same on every device.
 func drop(x, key *Node, salt uint32, p float64) *Node {

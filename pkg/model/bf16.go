@@ -109,8 +109,13 @@ func Product(x, weight *Node) *Node {
 	return StopGradient(mixedDot(x, weight, 1))
 }
 
-// PullProduct is the gradient of [Product] with a bf16 weight [out, in] to x: dy [rows, out] f32 → [rows, in] f32.
-func PullProduct(dy, weight *Node) *Node { return mixedDot(dy, weight, 0) }
+// PullProduct is the gradient of [Product] to x: dy [rows, out] f32 → [rows, in] f32.
+func PullProduct(dy, weight *Node) *Node {
+	if weight.DType() != dtypes.BFloat16 {
+		return Dot(dy, weight).General([]int{1}, nil, []int{1}, nil)
+	}
+	return mixedDot(dy, weight, 0)
+}
 
 // HeadProduct gives logits: x [rows, hidden] f32, head [vocab, hidden] f32 or bf16 → [rows, vocab] f32. To autodiff
 // it is a constant where the head is bf16.

@@ -56,9 +56,10 @@ func forwardLayer(t target, layer int, in []*Node) []*Node {
 // layerGradients collects the gradients of a layer's pieces, stage by stage. Every stage is differentiated by
 // itself from saved inputs; the value of its product is then needed by nobody and drops out of the program.
 type layerGradients struct {
-	block  *model.Block
-	pieces []piece
-	grads  []*Node
+	block   *model.Block
+	adapter func(module string, x, dy *Node) (adapterGradient, bool)
+	pieces  []piece
+	grads   []*Node
 }
 
 // stage pulls the gradient of outputs back to inputs, and to the pieces of a module.
@@ -79,14 +80,16 @@ func (l *layerGradients) stage(module string, outputs, cotangents []*Node, input
 
 // project pulls dy [batch, seq, out] through the linear map of a module to its input x [batch, seq, in].
 func (l *layerGradients) project(module string, x, dy *Node) *Node {
-	dx := l.stage(module, []*Node{l.block.Project(module, x)}, []*Node{dy}, x)[0]
-	weight := l.block.Weight(module)
-	if weight.DType() != dtypes.BFloat16 {
-		return dx
+	if l.adapter == nil {
+		return l.stage(module, []*Node{l.block.Project(module, x)}, []*Node{dy}, x)[0]
 	}
-	dims := dy.Shape().Dimensions
-	frozen := model.PullProduct(Reshape(dy, dims[0]*dims[1], dims[2]), weight)
-	return Add(dx, Reshape(frozen, x.Shape().Dimensions...))
+	flat := func(v *Node) *Node { return Reshape(v, v.Shape().Dim(0)*v.Shape().Dim(1), v.Shape().Dim(2)) }
+	dx := model.PullProduct(flat(dy), l.block.Weight(module))
+	if g, found := l.adapter(module, flat(x), flat(dy)); found {
+		dx = Add(dx, g.dx)
+		l.grads[g.at], l.grads[g.at+1] = g.dA, g.dB
+	}
+	return Reshape(dx, x.Shape().Dimensions...)
 }
 
 // backwardLayer builds the backward pass of a layer. Inputs: dy (the gradient of the layer's output), x and the
@@ -97,7 +100,7 @@ func backwardLayer(t target, layer int, below bool, in []*Node) []*Node {
 	q, k, v, attention, residual, gate, up := in[2], in[3], in[4], in[5], in[6], in[7], in[8]
 	c, rest := takeLayerInputs(t, layer, in[2+savedPerLayer:])
 	block, pieces := t.block(layer, c.frozen, c.flat, c.key)
-	l := &layerGradients{block: block, pieces: pieces, grads: make([]*Node, len(pieces))}
+	l := &layerGradients{block: block, adapter: t.adapter(layer, c.flat, c.key), pieces: pieces, grads: make([]*Node, len(pieces))}
 
 	dActivation := l.project("mlp.down_proj", model.Gated(gate, up), dy)
 	d := pull([]*Node{model.Gated(gate, up)}, []*Node{dActivation}, []*Node{gate, up})

@@ -23,6 +23,9 @@ type target interface {
 	// block builds the layer from its frozen weights, its flat trained array (nil where size is 0) and the
 	// dropout key (nil without dropout), and gives the pieces of the flat array in order.
 	block(layer int, frozen []*Node, flat, key *Node) (*model.Block, []piece)
+	// adapter says of a module's linear map which adapter of the layer is on it: the frozen map's gradient and the
+	// adapter's are then taken by hand. It is nil in full training.
+	adapter(layer int, flat, key *Node) func(module string, x, dy *Node) (a adapterGradient, found bool)
 	// dropout says whether block wants a key.
 	dropout() bool
 }
@@ -32,6 +35,13 @@ type piece struct {
 	// module is what the piece belongs to, within the layer.
 	module string
 	node   *Node
+}
+
+// adapterGradient is the gradient of an adapter on one linear map: of its input, of A and of B, and where the pieces of A
+// and B are.
+type adapterGradient struct {
+	dx, dA, dB *Node
+	at         int
 }
 
 // loraTarget trains the matrices of an adapter.
@@ -61,6 +71,19 @@ func (t *loraTarget) block(layer int, frozen []*Node, flat, key *Node) (*model.B
 	return model.NewBlock(t.model.Config, weights, t.plan.LinearOf(layer, parts, key)), pieces
 }
 
+func (t *loraTarget) adapter(layer int, flat, key *Node) func(string, *Node, *Node) (adapterGradient, bool) {
+	return func(module string, x, dy *Node) (g adapterGradient, found bool) {
+		for i, m := range t.plan.Layers[layer] {
+			if m.Local == module {
+				g.at = 2 * i
+				g.dx, g.dA, g.dB = t.plan.Pull(layer, i, t.plan.Split(layer, flat), key, x, dy)
+				return g, true
+			}
+		}
+		return g, false
+	}
+}
+
 // fullTarget trains all weights of a layer.
 type fullTarget struct {
 	config *model.Config
@@ -72,6 +95,9 @@ func (t *fullTarget) signature(layer int) string {
 func (t *fullTarget) window(layer int) int      { return t.config.Window(layer) }
 func (t *fullTarget) frozen(int) []*model.Array { return nil }
 func (t *fullTarget) dropout() bool             { return false }
+func (t *fullTarget) adapter(int, *Node, *Node) func(string, *Node, *Node) (adapterGradient, bool) {
+	return nil
+}
 func (t *fullTarget) size(int) int {
 	n := int64(0)
 	for _, tensor := range t.config.LayerTensors() {
