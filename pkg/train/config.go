@@ -35,11 +35,15 @@ type NotFiniteError struct {
 	Step  int
 	What  string
 	Value float64
-	// Rows are those that it came from: of the micro-batch for a loss, of the whole step otherwise.
+	// Rows are those that it came from: of the micro-batch for a loss, of the whole step otherwise, none for an
+	// evaluation.
 	Rows []Place
 }
 
 func (e *NotFiniteError) Error() string {
+	if len(e.Rows) == 0 {
+		return fmt.Sprintf("the %s after step %d is %g; lower learning_rate (the last good checkpoint is kept)", e.What, e.Step, e.Value)
+	}
 	return fmt.Sprintf("the %s of step %d is %g: training diverged on %v; lower learning_rate or check these rows "+
 		"(the last good checkpoint is kept)", e.What, e.Step, e.Value, e.Rows)
 }

@@ -6,28 +6,36 @@ import (
 	"strings"
 
 	"descant/pkg/job"
-	"descant/pkg/stage"
 	"descant/pkg/train"
 )
 
 // mostNamed bounds the rows that an error lists one by one.
 const mostNamed = 50
 
-// divergence tells a person where a training diverged: the step, every row of the batch and how to go on.
-func divergence(a *stage.Attempt, found *train.NotFiniteError) error {
+// divergence tells a person where a training diverged: the step, every row of the batch and how to go on. checkpoint is
+// the key of the newest one, or "".
+func divergence(spec job.Spec, checkpoint string, found *train.NotFiniteError) error {
 	problems := make([]job.Problem, 0, len(found.Rows))
 	for _, place := range found.Rows[:min(len(found.Rows), mostNamed)] {
-		problems = append(problems, job.Problem{Field: "row " + rowName(a.Spec, place), Line: place.Line, Reason: fmt.Sprintf("is in the batch of step %d", found.Step)})
+		problems = append(problems, job.Problem{Field: "row " + rowName(spec, place), Line: place.Line, Reason: fmt.Sprintf("is in the batch of step %d", found.Step)})
 	}
 	if more := len(found.Rows) - mostNamed; more > 0 {
 		problems = append(problems, job.Problem{Reason: fmt.Sprintf("and %d more rows of the batch", more)})
 	}
 	kept := "there was no checkpoint before it"
-	if prefix := a.Job().GetCheckpoint(); prefix != "" {
-		kept = "the last good checkpoint is kept: " + strings.TrimPrefix(prefix, "checkpoints/")
+	if checkpoint != "" {
+		kept = "the last good checkpoint is kept: " + strings.TrimPrefix(checkpoint, "checkpoints/")
+	}
+	if len(found.Rows) == 0 { // the parameters are finite, and yet what they give on the rows for evaluation is not
+		message, next := fmt.Sprintf("training diverged: the %s after step %d is %g", found.What, found.Step, found.Value), "lower learning_rate; "+kept
+		if found.Step == 0 {
+			message = fmt.Sprintf("the base itself cannot be evaluated: its %s is %g", found.What, found.Value)
+			next = "look for what is wrong with the rows for evaluation, or use another base"
+		}
+		return job.UserError(job.CodeNonFinite, message, next)
 	}
 	return job.UserError(job.CodeNonFinite,
-		fmt.Sprintf("training diverged: the %s of step %d is %g on %s of %s", found.What, found.Step, found.Value, rowList(a.Spec, found.Rows), counted(a.Spec)),
+		fmt.Sprintf("training diverged: the %s of step %d is %g on %s of %s", found.What, found.Step, found.Value, rowList(spec, found.Rows), counted(spec)),
 		"lower learning_rate, or look for what is wrong with these rows; "+kept, problems...)
 }
 

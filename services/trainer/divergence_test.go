@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"math"
 	"strings"
 	"testing"
 
@@ -29,5 +30,23 @@ func TestRowsOfDatasets(t *testing.T) {
 	}
 	if got := counted(several); !strings.Contains(got, "the datasets first.jsonl, support,") {
 		t.Errorf("what the numbers mean: %q", got)
+	}
+}
+
+// TestEvaluationDiverges: an evaluation that is not finite names no rows of a batch.
+func TestEvaluationDiverges(t *testing.T) {
+	t.Parallel()
+	for step, want := range map[int][2]string{
+		0: {"the base itself cannot be evaluated: its evaluation loss is NaN", "rows for evaluation"},
+		4: {"training diverged: the evaluation loss after step 4 is NaN", "the last good checkpoint is kept: ft-1/3"},
+	} {
+		found := &train.NotFiniteError{Step: step, What: "evaluation loss", Value: math.NaN()}
+		e := job.AsError("", divergence(job.Spec{}, "checkpoints/ft-1/3", found))
+		if e.Message != want[0] || !strings.Contains(e.Next, want[1]) || len(e.Problems) > 0 || e.Code != job.CodeNonFinite {
+			t.Errorf("step %d: %v", step, e)
+		}
+		if text := found.Error(); strings.Contains(text, "[]") {
+			t.Errorf("step %d: %s", step, text)
+		}
 	}
 }

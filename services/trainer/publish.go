@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,7 +37,8 @@ func (s *Service) publish(ctx context.Context, a *stage.Attempt, run prepared, r
 		if result.Evaluation != nil {
 			j.Evaluation = evaluationMessage(*result.Evaluation)
 		}
-		if warning := evalWarning(result.Evaluation); warning != "" {
+		// An attempt that broke off while it published has left the same warning.
+		if warning := evalWarning(result.Evaluation); warning != "" && !slices.Contains(j.Warnings, warning) {
 			j.Warnings = append(j.Warnings, warning)
 		}
 	}); err != nil {

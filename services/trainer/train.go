@@ -171,7 +171,7 @@ func trainError(ctx context.Context, a *stage.Attempt, err error) error {
 	}
 	var diverged *train.NotFiniteError
 	if errors.As(err, &diverged) {
-		return divergence(a, diverged)
+		return divergence(a.Spec, a.Job().GetCheckpoint(), diverged)
 	}
 	if errors.Is(err, model.ErrNoBF16) {
 		return job.UserError(job.CodeBadRequest, "dtype bf16 cannot be used by this trainer: it computes in pure Go",
