@@ -17,7 +17,7 @@ import (
 // gateway API inference extension, under vLLM's names.
 type gauges struct {
 	service *Service
-	running, waiting, cache, prompt, generated,
+	running, waiting, cache, prompt, generated, looked, hits, drafted, accepted,
 	compilations, lora *prometheus.Desc
 }
 
@@ -32,6 +32,10 @@ func newGauges(s *Service) *gauges {
 		cache:        desc("vllm:kv_cache_usage_perc", "Part of the KV cache in use, 1 is all: a row is taken as a whole.", "model_name", "engine"),
 		prompt:       desc("vllm:prompt_tokens_total", "Prompt tokens computed.", "model_name", "engine"),
 		generated:    desc("vllm:generation_tokens_total", "Tokens generated.", "model_name", "engine"),
+		looked:       desc("vllm:prefix_cache_queries_total", "Prompt tokens that were looked for in the prefix cache.", "model_name", "engine"),
+		hits:         desc("vllm:prefix_cache_hits_total", "Prompt tokens that were taken from the prefix cache.", "model_name", "engine"),
+		drafted:      desc("vllm:spec_decode_num_draft_tokens_total", "Tokens proposed by looking back in the text.", "model_name", "engine"),
+		accepted:     desc("vllm:spec_decode_num_accepted_tokens_total", "Proposed tokens that were right.", "model_name", "engine"),
 		compilations: desc("descant_compilations_total", "Programs compiled; grows no more once a base is warm.", "model_name", "engine"),
 		lora: desc("vllm:lora_requests_info", "Adapters that answer at once, those that requests wait for, and how many have room; the value is the time.",
 			"max_lora", "running_lora_adapters", "waiting_lora_adapters"),
@@ -40,7 +44,7 @@ func newGauges(s *Service) *gauges {
 
 // Describe tells which numbers there are.
 func (g *gauges) Describe(out chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{g.running, g.waiting, g.cache, g.prompt, g.generated, g.compilations, g.lora} {
+	for _, desc := range []*prometheus.Desc{g.running, g.waiting, g.cache, g.prompt, g.generated, g.looked, g.hits, g.drafted, g.accepted, g.compilations, g.lora} {
 		out <- desc
 	}
 }
@@ -61,6 +65,10 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 		tell(g.cache, prometheus.GaugeValue, float64(stats.Rows)/float64(s.cfg.MaxRows))
 		tell(g.prompt, prometheus.CounterValue, float64(stats.PromptTokens))
 		tell(g.generated, prometheus.CounterValue, float64(stats.OutputTokens))
+		tell(g.looked, prometheus.CounterValue, float64(stats.PromptTokens+stats.CachedTokens))
+		tell(g.hits, prometheus.CounterValue, float64(stats.CachedTokens))
+		tell(g.drafted, prometheus.CounterValue, float64(stats.DraftedTokens))
+		tell(g.accepted, prometheus.CounterValue, float64(stats.AcceptedTokens))
 		tell(g.compilations, prometheus.CounterValue, float64(stats.Compilations))
 	}
 	var ready []string

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"descant/pkg/generate"
 	"descant/pkg/lifecycle"
 	"descant/pkg/openai"
 	"descant/pkg/pb"
@@ -25,7 +26,8 @@ func TestMetricsOfTheModelServerProtocol(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, _ := fakeServed(registry.Base{Ref: "base", Digest: "b"})
+	m, engine := fakeServed(registry.Base{Ref: "base", Digest: "b"})
+	engine.stats = generate.Stats{Compilations: 2, PromptTokens: 7, CachedTokens: 5, DraftedTokens: 4, AcceptedTokens: 3}
 	m.gate = newGate(cfg)
 	s.pool = newPool(1, func(context.Context, registry.Base) (*served, error) { return m, nil })
 	_, release, err := s.pool.get(t.Context(), m.base)
@@ -57,7 +59,10 @@ func TestMetricsOfTheModelServerProtocol(t *testing.T) {
 		"# TYPE vllm:num_requests_running gauge", `vllm:num_requests_running{engine="0",model_name="base"} 0`,
 		"# TYPE vllm:num_requests_waiting gauge", `vllm:num_requests_waiting{engine="0",model_name="base"} 1`,
 		"# TYPE vllm:kv_cache_usage_perc gauge", `vllm:kv_cache_usage_perc{engine="0",model_name="base"} 0`,
-		"# TYPE vllm:prompt_tokens_total counter", "# TYPE vllm:generation_tokens_total counter", "# TYPE descant_compilations_total counter",
+		"# TYPE vllm:prompt_tokens_total counter", "# TYPE vllm:generation_tokens_total counter",
+		`vllm:prefix_cache_queries_total{engine="0",model_name="base"} 12`, `vllm:prefix_cache_hits_total{engine="0",model_name="base"} 5`,
+		`vllm:spec_decode_num_draft_tokens_total{engine="0",model_name="base"} 4`, `vllm:spec_decode_num_accepted_tokens_total{engine="0",model_name="base"} 3`,
+		`descant_compilations_total{engine="0",model_name="base"} 2`, "# TYPE descant_compilations_total counter",
 		"# TYPE vllm:lora_requests_info gauge",
 		`vllm:lora_requests_info{max_lora="4",running_lora_adapters="mine@1,mine@prod",waiting_lora_adapters="other,other@1"} 1.`, // seconds since 1970
 		"# TYPE vllm:time_to_first_token_seconds histogram", `vllm:time_to_first_token_seconds_count{engine="0",model_name="base"} 1`,

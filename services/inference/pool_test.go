@@ -18,6 +18,7 @@ type fakeEngine struct {
 	room   int
 	mu     sync.Mutex
 	keys   []string
+	stats  generate.Stats
 	closed atomic.Bool
 }
 
@@ -47,7 +48,7 @@ func (f *fakeEngine) Generate(context.Context, generate.Request, func(generate.T
 	return generate.Finish{}, nil
 }
 func (f *fakeEngine) MaxContext() int       { return 16 }
-func (f *fakeEngine) Stats() generate.Stats { return generate.Stats{} }
+func (f *fakeEngine) Stats() generate.Stats { return f.stats }
 func (f *fakeEngine) Close()                { f.closed.Store(true) }
 
 func fakeServed(base registry.Base) (*served, *fakeEngine) {
