@@ -13,7 +13,7 @@ import (
 )
 
 // TestConstrainedOutputsSatisfyTheSchema has a model with random weights write JSON, several outputs at a time, and an
-// independent library judge it.
+// independent library judge it. A seed gives the same whatever the neighbours.
 func TestConstrainedOutputsSatisfyTheSchema(t *testing.T) {
 	t.Parallel()
 	// Ids up to 255 are the bytes, others have more of them, as in a real vocabulary.
@@ -40,34 +40,46 @@ func TestConstrainedOutputsSatisfyTheSchema(t *testing.T) {
 		}
 		judge := judgeOf(t, schema)
 		automaton := g.Over(vocabulary)
+		generate := func(seed int) (string, Finish) {
+			req := Request{Prompt: []int32{1, 2, int32(seed)}, MaxTokens: 200, StopIDs: []int32{end}, Constraint: automaton.Start(),
+				Sampling: Sampling{Temperature: 0.5 + float64(seed)/10, LogitBias: bias, PresencePenalty: 0.3, FrequencyPenalty: 0.1, Seed: uint64(seed)}}
+			var text strings.Builder
+			finish, err := e.Generate(t.Context(), req, func(token Token) error {
+				text.Write(tokens[token.ID])
+				return nil
+			})
+			if err != nil {
+				t.Errorf("%s: %v after %s", schema, err, &text)
+			}
+			return text.String(), finish
+		}
+		texts := make([]string, 25)
 		whole := map[string]bool{}
 		var mu sync.Mutex
 		var wg sync.WaitGroup
-		for seed := range 25 {
+		for seed := range texts {
 			wg.Go(func() {
-				req := Request{Prompt: []int32{1, 2, int32(seed)}, MaxTokens: 200, StopIDs: []int32{end}, Constraint: automaton.Start(),
-					Sampling: Sampling{Temperature: 0.5 + float64(seed)/10, LogitBias: bias, Seed: uint64(seed)}}
-				var text strings.Builder
-				finish, err := e.Generate(t.Context(), req, func(token Token) error {
-					text.Write(tokens[token.ID])
-					return nil
-				})
-				switch {
-				case err != nil:
-					t.Errorf("%s: %v after %s", schema, err, &text)
-				case finish.Reason == ReasonStop:
-					if err := judge(text.String()); err != nil {
-						t.Errorf("%s: %s: %v", schema, &text, err)
-					}
-					mu.Lock()
-					whole[text.String()] = true
-					mu.Unlock()
+				text, finish := generate(seed)
+				texts[seed] = text
+				if finish.Reason != ReasonStop {
+					return
 				}
+				if err := judge(text); err != nil {
+					t.Errorf("%s: %s: %v", schema, text, err)
+				}
+				mu.Lock()
+				whole[text] = true
+				mu.Unlock()
 			})
 		}
 		wg.Wait()
 		if len(whole) < 10 {
 			t.Errorf("%s: only %d different outputs came to an end: the test shows little", schema, len(whole))
+		}
+		for seed := range 3 {
+			if alone, _ := generate(seed); alone != texts[seed] {
+				t.Errorf("%s: seed %d gives %s alone and %s among others", schema, seed, alone, texts[seed])
+			}
 		}
 	}
 }
