@@ -102,7 +102,7 @@ func roundedEngine(t *testing.T, dev *device.Device, c modeltest.Case) *engine {
 
 // TestHeadBF16 compares losses and gradients of a head in bf16 with sums in float64 over the same rounded operands.
 // Rounding happens once in each direction: of the normed rows, whose float32 errors of some 2⁻²³ send one value in
-// 2¹⁵ to the other side, and of the gradient of the logits. A loss then has the errors of float32 alone nearly always;
+// 2¹⁵ to the other side, and of e^(logit − largest). A loss then has the errors of float32 alone nearly always;
 // 2⁻¹² of the gradient is the √(2⁻¹⁵·2⁻⁸) that such flips of a step of 2⁻⁸ amount to.
 func TestHeadBF16(t *testing.T) {
 	t.Parallel()
@@ -192,9 +192,8 @@ func headRow(t *testing.T, h, norm, head []float32, label int, scale, eps float6
 	}
 	d := make([]float32, vocab)
 	for v, l := range logits {
-		d[v] = float32(scale * math.Exp(l-top) / sum)
+		d[v] = float32(math.Exp(l - top))
 	}
-	d[label] -= float32(scale)
 	d = roundBF16(t, d)
 	// Through the norm: dx = (g − x·(g·x)/(hidden·root²))/root with g = dNormed·norm.
 	g, along := make([]float64, hidden), 0.0
@@ -202,7 +201,7 @@ func headRow(t *testing.T, h, norm, head []float32, label int, scale, eps float6
 		for v, x := range d {
 			g[i] += float64(x) * float64(head[v*hidden+i])
 		}
-		g[i] *= float64(norm[i])
+		g[i] = scale * (g[i]/sum - float64(head[label*hidden+i])) * float64(norm[i])
 		along += g[i] * float64(h[i])
 	}
 	dh = make([]float32, hidden)
