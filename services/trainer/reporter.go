@@ -29,6 +29,7 @@ type reporter struct {
 	dropped int // and not told yet
 	told    int // of dropped, by the event that is on its way
 	latest  *pb.Step
+	untold  bool // latest was done here, and left out
 	// evaluated is the last evaluation.
 	evaluated *pb.Evaluation
 	wake      chan struct{}
@@ -49,10 +50,20 @@ func (r *reporter) step(step *pb.Step) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.latest = step
-	if int(step.GetStep())%r.every != 0 && step.GetStep() != 1 && step.GetStep() != step.GetTotal() {
-		return
+	r.untold = int(step.GetStep())%r.every != 0 && step.GetStep() != 1 && step.GetStep() != step.GetTotal()
+	if !r.untold {
+		r.add(&pb.Event{Type: bus.EventStep, Step: step})
 	}
-	r.add(&pb.Event{Type: bus.EventStep, Step: step})
+}
+
+// last tells the step with which a training ended, which early stopping may have done at any.
+func (r *reporter) last() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.untold {
+		r.untold = false
+		r.add(&pb.Event{Type: bus.EventStep, Step: r.latest})
+	}
 }
 
 // evaluation takes an evaluation that is done.

@@ -198,3 +198,25 @@ func TestReporterEvery(t *testing.T) {
 		t.Errorf("steps %v are stored, the last one is %v", got, r.progress())
 	}
 }
+
+// TestReporterLast: a training that ends early tells its last step whatever logging_steps is, and once.
+func TestReporterLast(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		done int
+		want []int
+	}{{0, nil}, {7, []int{1, 5, 7}}, {10, []int{1, 5, 10}}} {
+		w := &wire{}
+		r := reporting(w, 5)
+		r.latest = &pb.Step{Step: 3} // of the checkpoint that it went on from, told before
+		r.steps(1, tt.done)
+		r.last()
+		r.last()
+		if err := r.flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.steps(); !slices.Equal(got, tt.want) {
+			t.Errorf("after %d steps %v are stored, want %v", tt.done, got, tt.want)
+		}
+	}
+}

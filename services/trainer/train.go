@@ -151,6 +151,9 @@ func (s *Service) learn(ctx context.Context, a *stage.Attempt, run prepared) (*t
 	cancel(nil)
 	stopReporting()
 	<-ended
+	if err == nil {
+		reports.last()
+	}
 	flushErr := reports.flush(context.WithoutCancel(ctx)) // each event has its own limit of time
 	if err != nil {
 		if flushErr != nil {
