@@ -12,6 +12,7 @@ import (
 
 	"descant/pkg/bus"
 	"descant/pkg/pb"
+	"descant/pkg/registry"
 )
 
 func (a *app) adaptersCommand() *cobra.Command {
@@ -43,10 +44,11 @@ func (a *app) listAdapters(ctx context.Context, b *bus.Bus) error {
 	return a.print(all, func() {
 		var rows [][]string
 		for _, e := range reply.GetAdapters() {
-			if len(e.GetVersions()) == 0 {
-				continue
+			found, err := registry.Find(e, e.GetName())
+			if err != nil {
+				continue // all of its versions were deleted
 			}
-			last := e.GetVersions()[len(e.GetVersions())-1]
+			last := found.Version
 			rows = append(rows, []string{e.GetName(), fmt.Sprint(last.GetVersion()), last.GetBase(), bytesText(last.GetSize()),
 				strings.Join(aliasTexts(e), " "), ago(last.GetPublishedAt().AsTime())})
 		}

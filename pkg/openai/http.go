@@ -28,7 +28,7 @@ func WithRequestID(next http.Handler) http.Handler {
 // WithErrors answers in the API's form what the mux answers in plain text: unknown paths and methods.
 func WithErrors(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, pattern := mux.Handler(r); pattern != "" {
+		if known(mux, r) {
 			mux.ServeHTTP(w, r)
 			return
 		}
@@ -43,12 +43,24 @@ func WithErrors(mux *http.ServeMux) http.Handler {
 	})
 }
 
+// known tells whether the mux has a handler for a request. For /v1/models it would answer with a redirect to the pattern
+// /v1/models/{model...}, which is another thing.
+func known(mux *http.ServeMux, r *http.Request) bool {
+	_, pattern := mux.Handler(r)
+	before, rest := strings.CutSuffix(pattern, "...}")
+	if rest {
+		_, path, _ := strings.Cut(before[:strings.LastIndexByte(before, '{')], " ")
+		return strings.HasPrefix(r.URL.Path, path)
+	}
+	return pattern != ""
+}
+
 // methods lists the methods with which the mux knows the path of a request.
 func methods(mux *http.ServeMux, r *http.Request) (allowed []string) {
 	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
 		other := r.Clone(r.Context())
 		other.Method = method
-		if _, pattern := mux.Handler(other); pattern != "" {
+		if known(mux, other) {
 			allowed = append(allowed, method)
 		}
 	}

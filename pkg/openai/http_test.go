@@ -63,6 +63,8 @@ func TestProtection(t *testing.T) {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/train", keys.Require(func(http.ResponseWriter, *http.Request) {}, ScopeTrain))
+	mux.HandleFunc("GET /v1/models", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("DELETE /v1/models/{model...}", func(http.ResponseWriter, *http.Request) {})
 	tests := map[string]struct {
 		handler       http.Handler
 		method, url   string
@@ -75,6 +77,7 @@ func TestProtection(t *testing.T) {
 		"key":            {mux, "POST", "http://localhost/v1/train", "Authorization", "bearer sk-all-0123456789ab", http.StatusOK},
 		"unknown path":   {WithErrors(mux), "GET", "http://localhost/v2", "", "", http.StatusNotFound},
 		"unknown method": {WithErrors(mux), "GET", "http://localhost/v1/train", "", "", http.StatusMethodNotAllowed},
+		"no redirect":    {WithErrors(mux), "DELETE", "http://localhost/v1/models", "", "", http.StatusMethodNotAllowed},
 		"known path":     {WithErrors(mux), "POST", "http://localhost/v1/train", "Authorization", "Bearer sk-all-0123456789ab", http.StatusOK},
 		"local":          {LocalOnly(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})), "POST", "http://127.0.0.1:8000/", "", "", http.StatusOK},
 		"local v6":       {LocalOnly(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})), "POST", "http://[::1]:8000/", "", "", http.StatusOK},

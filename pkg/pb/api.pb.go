@@ -640,6 +640,53 @@ func (x *RollbackRequest) GetAlias() string {
 	return ""
 }
 
+// DeleteAdapterRequest asks adapters.delete to take a version away; the reply
+// is the AdapterEntry that is left.
+type DeleteAdapterRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// name@3 or name@sha256:<hex>; a name alone means all its versions.
+	Ref           string `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteAdapterRequest) Reset() {
+	*x = DeleteAdapterRequest{}
+	mi := &file_descant_v1_api_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteAdapterRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteAdapterRequest) ProtoMessage() {}
+
+func (x *DeleteAdapterRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_descant_v1_api_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteAdapterRequest.ProtoReflect.Descriptor instead.
+func (*DeleteAdapterRequest) Descriptor() ([]byte, []int) {
+	return file_descant_v1_api_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *DeleteAdapterRequest) GetRef() string {
+	if x != nil {
+		return x.Ref
+	}
+	return ""
+}
+
 // ErrorResponse is the reply of a micro service that could not do as asked.
 type ErrorResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -651,7 +698,7 @@ type ErrorResponse struct {
 
 func (x *ErrorResponse) Reset() {
 	*x = ErrorResponse{}
-	mi := &file_descant_v1_api_proto_msgTypes[11]
+	mi := &file_descant_v1_api_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -663,7 +710,7 @@ func (x *ErrorResponse) String() string {
 func (*ErrorResponse) ProtoMessage() {}
 
 func (x *ErrorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_descant_v1_api_proto_msgTypes[11]
+	mi := &file_descant_v1_api_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -676,7 +723,7 @@ func (x *ErrorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorResponse.ProtoReflect.Descriptor instead.
 func (*ErrorResponse) Descriptor() ([]byte, []int) {
-	return file_descant_v1_api_proto_rawDescGZIP(), []int{11}
+	return file_descant_v1_api_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ErrorResponse) GetError() *Error {
@@ -729,7 +776,9 @@ const file_descant_v1_api_proto_rawDesc = "" +
 	"\a_weight\";\n" +
 	"\x0fRollbackRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05alias\x18\x02 \x01(\tR\x05alias\"8\n" +
+	"\x05alias\x18\x02 \x01(\tR\x05alias\"(\n" +
+	"\x14DeleteAdapterRequest\x12\x10\n" +
+	"\x03ref\x18\x01 \x01(\tR\x03ref\"8\n" +
 	"\rErrorResponse\x12'\n" +
 	"\x05error\x18\x01 \x01(\v2\x11.descant.v1.ErrorR\x05errorB\x13Z\x11descant/pkg/pb;pbb\x06proto3"
 
@@ -745,7 +794,7 @@ func file_descant_v1_api_proto_rawDescGZIP() []byte {
 	return file_descant_v1_api_proto_rawDescData
 }
 
-var file_descant_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_descant_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_descant_v1_api_proto_goTypes = []any{
 	(*GetJobRequest)(nil),        // 0: descant.v1.GetJobRequest
 	(*ListJobsRequest)(nil),      // 1: descant.v1.ListJobsRequest
@@ -758,23 +807,24 @@ var file_descant_v1_api_proto_goTypes = []any{
 	(*SetAliasRequest)(nil),      // 8: descant.v1.SetAliasRequest
 	(*PromoteRequest)(nil),       // 9: descant.v1.PromoteRequest
 	(*RollbackRequest)(nil),      // 10: descant.v1.RollbackRequest
-	(*ErrorResponse)(nil),        // 11: descant.v1.ErrorResponse
-	nil,                          // 12: descant.v1.ListJobsRequest.MetadataEntry
-	(*JobView)(nil),              // 13: descant.v1.JobView
-	(*AdapterEntry)(nil),         // 14: descant.v1.AdapterEntry
-	(*AdapterVersion)(nil),       // 15: descant.v1.AdapterVersion
-	(*AdapterManifest)(nil),      // 16: descant.v1.AdapterManifest
-	(*WorkerAdapter)(nil),        // 17: descant.v1.WorkerAdapter
-	(*Error)(nil),                // 18: descant.v1.Error
+	(*DeleteAdapterRequest)(nil), // 11: descant.v1.DeleteAdapterRequest
+	(*ErrorResponse)(nil),        // 12: descant.v1.ErrorResponse
+	nil,                          // 13: descant.v1.ListJobsRequest.MetadataEntry
+	(*JobView)(nil),              // 14: descant.v1.JobView
+	(*AdapterEntry)(nil),         // 15: descant.v1.AdapterEntry
+	(*AdapterVersion)(nil),       // 16: descant.v1.AdapterVersion
+	(*AdapterManifest)(nil),      // 17: descant.v1.AdapterManifest
+	(*WorkerAdapter)(nil),        // 18: descant.v1.WorkerAdapter
+	(*Error)(nil),                // 19: descant.v1.Error
 }
 var file_descant_v1_api_proto_depIdxs = []int32{
-	12, // 0: descant.v1.ListJobsRequest.metadata:type_name -> descant.v1.ListJobsRequest.MetadataEntry
-	13, // 1: descant.v1.ListJobsResponse.jobs:type_name -> descant.v1.JobView
-	14, // 2: descant.v1.ListAdaptersResponse.adapters:type_name -> descant.v1.AdapterEntry
-	15, // 3: descant.v1.GetAdapterResponse.version:type_name -> descant.v1.AdapterVersion
-	16, // 4: descant.v1.GetAdapterResponse.manifest:type_name -> descant.v1.AdapterManifest
-	17, // 5: descant.v1.GetAdapterResponse.workers:type_name -> descant.v1.WorkerAdapter
-	18, // 6: descant.v1.ErrorResponse.error:type_name -> descant.v1.Error
+	13, // 0: descant.v1.ListJobsRequest.metadata:type_name -> descant.v1.ListJobsRequest.MetadataEntry
+	14, // 1: descant.v1.ListJobsResponse.jobs:type_name -> descant.v1.JobView
+	15, // 2: descant.v1.ListAdaptersResponse.adapters:type_name -> descant.v1.AdapterEntry
+	16, // 3: descant.v1.GetAdapterResponse.version:type_name -> descant.v1.AdapterVersion
+	17, // 4: descant.v1.GetAdapterResponse.manifest:type_name -> descant.v1.AdapterManifest
+	18, // 5: descant.v1.GetAdapterResponse.workers:type_name -> descant.v1.WorkerAdapter
+	19, // 6: descant.v1.ErrorResponse.error:type_name -> descant.v1.Error
 	7,  // [7:7] is the sub-list for method output_type
 	7,  // [7:7] is the sub-list for method input_type
 	7,  // [7:7] is the sub-list for extension type_name
@@ -797,7 +847,7 @@ func file_descant_v1_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_descant_v1_api_proto_rawDesc), len(file_descant_v1_api_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

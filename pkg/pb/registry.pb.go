@@ -425,7 +425,8 @@ type AdapterEntry struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Versions, oldest first; the version of versions[i] is i+1.
 	Versions []*AdapterVersion `protobuf:"bytes,2,rep,name=versions,proto3" json:"versions,omitempty"`
-	// Aliases and the versions they stand for; latest is always there.
+	// Aliases and the versions they stand for; latest is there as long as a
+	// version is.
 	Aliases map[string]uint32 `protobuf:"bytes,3,rep,name=aliases,proto3" json:"aliases,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// Aliases of which a part of the requests goes to another version.
 	Canaries map[string]*Canary `protobuf:"bytes,4,rep,name=canaries,proto3" json:"canaries,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -619,7 +620,9 @@ type AdapterVersion struct {
 	// Size of the adapter's weights in bytes.
 	Size int64 `protobuf:"varint,7,opt,name=size,proto3" json:"size,omitempty"`
 	// Base model as it was asked for.
-	Base          string `protobuf:"bytes,8,opt,name=base,proto3" json:"base,omitempty"`
+	Base string `protobuf:"bytes,8,opt,name=base,proto3" json:"base,omitempty"`
+	// When it was taken away; its number is not given again.
+	DeletedAt     *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=deleted_at,json=deletedAt,proto3" json:"deleted_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -710,6 +713,13 @@ func (x *AdapterVersion) GetBase() string {
 	return ""
 }
 
+func (x *AdapterVersion) GetDeletedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DeletedAt
+	}
+	return nil
+}
+
 var File_descant_v1_registry_proto protoreflect.FileDescriptor
 
 const file_descant_v1_registry_proto_rawDesc = "" +
@@ -777,7 +787,7 @@ const file_descant_v1_registry_proto_rawDesc = "" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x14\n" +
 	"\x05share\x18\x02 \x01(\rR\x05share\"*\n" +
 	"\fAliasHistory\x12\x1a\n" +
-	"\bversions\x18\x01 \x03(\rR\bversions\"\xff\x01\n" +
+	"\bversions\x18\x01 \x03(\rR\bversions\"\xba\x02\n" +
 	"\x0eAdapterVersion\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12!\n" +
@@ -787,7 +797,9 @@ const file_descant_v1_registry_proto_rawDesc = "" +
 	"\fpublished_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vpublishedAt\x12\x10\n" +
 	"\x03job\x18\x06 \x01(\tR\x03job\x12\x12\n" +
 	"\x04size\x18\a \x01(\x03R\x04size\x12\x12\n" +
-	"\x04base\x18\b \x01(\tR\x04baseB\x13Z\x11descant/pkg/pb;pbb\x06proto3"
+	"\x04base\x18\b \x01(\tR\x04base\x129\n" +
+	"\n" +
+	"deleted_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tdeletedAtB\x13Z\x11descant/pkg/pb;pbb\x06proto3"
 
 var (
 	file_descant_v1_registry_proto_rawDescOnce sync.Once
@@ -830,13 +842,14 @@ var file_descant_v1_registry_proto_depIdxs = []int32{
 	9,  // 8: descant.v1.AdapterEntry.canaries:type_name -> descant.v1.AdapterEntry.CanariesEntry
 	10, // 9: descant.v1.AdapterEntry.history:type_name -> descant.v1.AdapterEntry.HistoryEntry
 	12, // 10: descant.v1.AdapterVersion.published_at:type_name -> google.protobuf.Timestamp
-	4,  // 11: descant.v1.AdapterEntry.CanariesEntry.value:type_name -> descant.v1.Canary
-	5,  // 12: descant.v1.AdapterEntry.HistoryEntry.value:type_name -> descant.v1.AliasHistory
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	12, // 11: descant.v1.AdapterVersion.deleted_at:type_name -> google.protobuf.Timestamp
+	4,  // 12: descant.v1.AdapterEntry.CanariesEntry.value:type_name -> descant.v1.Canary
+	5,  // 13: descant.v1.AdapterEntry.HistoryEntry.value:type_name -> descant.v1.AliasHistory
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_descant_v1_registry_proto_init() }

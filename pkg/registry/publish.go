@@ -72,7 +72,7 @@ func (r *Registry) Publish(ctx context.Context, dir string, manifest *pb.Adapter
 }
 
 func sameRun(v *pb.AdapterVersion, digest, id string) bool {
-	return v.GetDigest() == digest || id != "" && v.GetJob() == id
+	return v.GetDeletedAt() == nil && (v.GetDigest() == digest || id != "" && v.GetJob() == id)
 }
 
 // PublishedBy finds the version of a name that a job has published before.
@@ -85,7 +85,7 @@ func (r *Registry) PublishedBy(ctx context.Context, name, id string) (Resolved, 
 		return Resolved{}, false, err
 	}
 	for _, v := range entry.GetVersions() {
-		if id != "" && v.GetJob() == id {
+		if id != "" && v.GetJob() == id && v.GetDeletedAt() == nil {
 			return Resolved{Name: name, Version: v}, true, nil
 		}
 	}

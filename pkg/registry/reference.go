@@ -65,7 +65,7 @@ func (r Reference) find(entry *pb.AdapterEntry) (*pb.AdapterVersion, error) {
 	switch {
 	case r.Digest != "":
 		for _, v := range entry.GetVersions() {
-			if v.GetDigest() == r.Digest {
+			if v.GetDigest() == r.Digest && v.GetDeletedAt() == nil {
 				return v, nil
 			}
 		}
@@ -79,7 +79,11 @@ func (r Reference) find(entry *pb.AdapterEntry) (*pb.AdapterVersion, error) {
 	if number == 0 || int(number) > len(entry.GetVersions()) {
 		return nil, job.UserError(job.CodeNotFound, fmt.Sprintf("adapter %s has no version %d, the newest is %d", r.Name, number, len(entry.GetVersions())), "`descant adapters show "+r.Name+"` lists its versions")
 	}
-	return entry.GetVersions()[number-1], nil
+	version := entry.GetVersions()[number-1]
+	if version.GetDeletedAt() != nil {
+		return nil, job.UserError(job.CodeNotFound, fmt.Sprintf("version %d of adapter %s was deleted", number, r.Name), "`descant adapters list` shows what is published")
+	}
+	return version, nil
 }
 
 // Find returns the version of an entry that a reference to its name stands for.

@@ -74,6 +74,7 @@ func (g *Gateway) apiRoutes() *http.ServeMux {
 	route("POST /v1/completions", openai.Drained(&g.answers, openai.Completions(g.router.Ask, g.log)), openai.ScopeInfer)
 	route("GET /v1/models", g.getModels, openai.ScopeInfer, openai.ScopeTrain)
 	route("GET /v1/models/{model...}", g.getModel, openai.ScopeInfer, openai.ScopeTrain)
+	route("DELETE /v1/models/{model...}", g.deleteModel, openai.ScopeAdmin)
 	route("POST /v1/files", g.createFile, openai.ScopeTrain)
 	route("GET /v1/files", g.listFiles, openai.ScopeTrain)
 	route("GET /v1/files/{file}", g.getFile, openai.ScopeTrain)

@@ -216,6 +216,29 @@ func TestAPI(t *testing.T) {
 
 	t.Run("events", func(t *testing.T) { testEvents(t, g, client(t), create(t, "events").ID) })
 
+	t.Run("deleting models", func(t *testing.T) {
+		c := client(t)
+		publish(t, g, "gone", "org/base", "one")
+		publish(t, g, "gone", "org/base", "two")
+		var gone openai.Deleted
+		var why failure
+		c.do(http.MethodDelete, "/v1/models/gone@latest", nil, "", http.StatusBadRequest, &why)
+		if c.do(http.MethodDelete, "/v1/models/gone@2", nil, "", http.StatusOK, &gone); !gone.Deleted || gone.ID != "gone@2" || gone.Object != "model" {
+			t.Errorf("deleted %+v", gone)
+		}
+		var left openai.Model
+		if c.get("/v1/models/gone", http.StatusOK, &left); left.Root != "gone@1" {
+			t.Errorf("left is %+v", left)
+		}
+		c.do(http.MethodDelete, "/v1/models/gone", nil, "", http.StatusOK, &gone)
+		for _, id := range []string{"gone", "gone@1", "gone@2"} {
+			c.get("/v1/models/"+id, http.StatusNotFound, &why)
+			why.is(t, "model", openai.CodeModelNotFound)
+		}
+		c.do(http.MethodDelete, "/v1/models/gone", nil, "", http.StatusNotFound, &why)
+		c.do(http.MethodDelete, "/v1/models/org/base", nil, "", http.StatusNotFound, &why)
+	})
+
 	t.Run("models", func(t *testing.T) {
 		c := client(t)
 		var list openai.List[openai.Model]

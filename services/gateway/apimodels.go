@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"descant/pkg/openai"
 	"descant/pkg/pb"
@@ -44,6 +45,16 @@ func (g *Gateway) getModel(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	openai.WriteJSON(w, http.StatusOK, openAIModel(m))
+}
+
+// deleteModel takes a version of an adapter away, or all of them.
+func (g *Gateway) deleteModel(w http.ResponseWriter, r *http.Request) {
+	id := r.PathValue("model")
+	if _, err := g.deps.Registry.Delete(r.Context(), id, time.Now()); err != nil {
+		openai.WriteError(w, modelError(err))
+		return
+	}
+	openai.WriteJSON(w, http.StatusOK, openai.Deleted{ID: id, Object: "model", Deleted: true})
 }
 
 // modelError is an error about the model of a request's path.

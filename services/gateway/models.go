@@ -66,6 +66,9 @@ func baseModels(entries []*pb.AdapterEntry, adverts []*pb.WorkerAdvert) []*pb.Mo
 	for _, entry := range entries {
 		for _, v := range entry.GetVersions() {
 			versions[v.GetDigest()] = true
+			if v.GetDeletedAt() != nil {
+				continue
+			}
 			at := bases[v.GetBase()]
 			if at == nil {
 				at = &pb.Model{Id: v.GetBase(), Kind: kindBase, CreatedAt: v.GetPublishedAt()}
@@ -96,6 +99,9 @@ func modelOf(id string, entry *pb.AdapterEntry, version *pb.AdapterVersion) *pb.
 		Version: version.GetVersion(), CreatedAt: version.GetPublishedAt(),
 	}
 	for _, v := range entry.GetVersions() {
+		if v.GetDeletedAt() != nil {
+			continue
+		}
 		m.Versions = append(m.Versions, &pb.ModelVersion{
 			Version: v.GetVersion(), Digest: v.GetDigest(), Base: v.GetBase(), BaseDigest: v.GetBaseDigest(), CreatedAt: v.GetPublishedAt(),
 		})

@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"descant/pkg/bus"
 	"descant/pkg/job"
@@ -75,6 +76,10 @@ func (g *Gateway) adapters() bus.Service {
 			}),
 			bus.NewMethod("adapters.alias", func(ctx context.Context, req *pb.SetAliasRequest) (*pb.AdapterEntry, error) {
 				entry, err := g.deps.Registry.SetAlias(ctx, req.GetName(), req.GetAlias(), req.GetVersion())
+				return entry, refused(err)
+			}),
+			bus.NewMethod("adapters.delete", func(ctx context.Context, req *pb.DeleteAdapterRequest) (*pb.AdapterEntry, error) {
+				entry, err := g.deps.Registry.Delete(ctx, req.GetRef(), time.Now())
 				return entry, refused(err)
 			}),
 			bus.NewMethod("adapters.promote", g.promote),

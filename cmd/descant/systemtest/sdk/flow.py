@@ -91,6 +91,8 @@ next(iter(stream))
 stream.close()
 assert client.chat.completions.create(model=training_model, messages=question, max_tokens=1).choices
 
+assert client.models.delete(job.fine_tuned_model).deleted
+refused(openai.NotFoundError, "model", lambda: client.chat.completions.create(model=job.fine_tuned_model, messages=question))
 assert client.files.delete(file.id).deleted
 refused(openai.NotFoundError, "id", lambda: client.files.retrieve(file.id))
 print("ok", os.path.basename(sys.argv[0]), openai.__version__)
