@@ -19,6 +19,23 @@ func (r *Registry) Manifest(ctx context.Context, version *pb.AdapterVersion) (*p
 	if err != nil {
 		return nil, err
 	}
+	return parseManifest(data, version)
+}
+
+// FetchedManifest returns the manifest of a version from the folder that [Registry.Fetch] made; it
+// needs no object store.
+func (r *Registry) FetchedManifest(dir string, version *pb.AdapterVersion) (*pb.AdapterManifest, error) {
+	data, err := os.ReadFile(filepath.Join(dir, manifestName))
+	if err != nil {
+		return nil, job.InfrastructureError(job.CodeStore, "read manifest", err)
+	}
+	if got := blob.Digest(data); got != version.GetDigest() {
+		return nil, job.BugError("read manifest in "+dir, fmt.Errorf("its digest is %s, the registry says %s", got, version.GetDigest()))
+	}
+	return parseManifest(data, version)
+}
+
+func parseManifest(data []byte, version *pb.AdapterVersion) (*pb.AdapterManifest, error) {
 	manifest := new(pb.AdapterManifest)
 	if err := bus.FromJSON(data, manifest); err != nil {
 		return nil, job.BugError("read manifest "+version.GetManifestKey(), err)

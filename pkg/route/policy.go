@@ -33,6 +33,8 @@ type Wish struct {
 	Base string
 	// Adapters are the digests of the adapters; none for the bare base.
 	Adapters []string
+	// Model, if not empty, is sent instead of what the request names: the same versions wherever it is tried.
+	Model string
 }
 
 // base returns the base of a worker that a wish is for, or nil. A version that was trained as a whole is a base itself.

@@ -103,6 +103,10 @@ func (r *Router) follow(ctx context.Context, listed func()) error {
 // Chat has a request answered by a worker. It is a bus.ChatHandler.
 func (r *Router) Chat(ctx context.Context, req *pb.ChatRequest, send func(*pb.ChatChunk) error) error {
 	wish := r.wish(ctx, req)
+	if wish.Model != "" {
+		req = bus.Clone(req)
+		req.Model = wish.Model
+	}
 	patience := time.Now().Add(r.cfg.Wait)
 	tried, losses := map[string]bool{}, 0
 	var refused error

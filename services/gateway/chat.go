@@ -1,13 +1,13 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"strings"
 
 	"descant/pkg/bus"
-	"descant/pkg/job"
 	"descant/pkg/pb"
+	"descant/pkg/registry"
 	"descant/pkg/route"
 )
 
@@ -36,19 +36,16 @@ func (g *Gateway) chat(ctx context.Context, req *pb.ChatRequest, send func(*pb.C
 	return refused(err)
 }
 
-// wish tells which base and adapters a request is for, as far as that is known here: the worker has the last word.
+// wish tells which base and adapters a request is for, and pins their versions: it is sent on by digest, so that it gets
+// the same ones wherever it is tried again. What is not known here, the worker refuses.
 func (g *Gateway) wish(ctx context.Context, req *pb.ChatRequest) route.Wish {
-	ref := req.GetModel()
-	if ref == "" {
-		ref = req.GetBase()
-	}
-	name, _, _ := strings.Cut(ref, "@")
-	if !job.ValidName(name) {
+	ref := cmp.Or(req.GetModel(), req.GetBase())
+	if !registry.IsModel(ref) {
 		return route.Wish{Base: ref}
 	}
-	found, err := g.deps.Registry.Resolve(ctx, ref)
+	found, err := g.deps.Registry.ResolveModel(ctx, ref, req.GetUser())
 	if err != nil {
 		return route.Wish{Base: ref}
 	}
-	return route.Wish{Base: found.Version.GetBaseDigest(), Adapters: []string{found.Version.GetDigest()}}
+	return route.Wish{Base: found[0].Version.GetBaseDigest(), Adapters: found.Digests(), Model: found.Reference()}
 }

@@ -51,7 +51,7 @@ func (s *Service) farewell(ctx context.Context) {
 
 // advert is what this worker can take now.
 func (s *Service) advert() *pb.WorkerAdvert {
-	advert := &pb.WorkerAdvert{Id: s.deps.Worker, Ready: s.isReady(), Adapters: s.states.list()}
+	advert := &pb.WorkerAdvert{Id: s.deps.Worker, Ready: s.isReady(), Adapters: s.states.list(s.host.has)}
 	for _, m := range s.pool.loaded() {
 		stats := m.engine.Stats()
 		waiting, _ := m.gate.queue()

@@ -66,13 +66,13 @@ func (s *Service) getModels(w http.ResponseWriter, r *http.Request) {
 		list = append(list, openai.Model{ID: m.base.Ref, Object: "model", OwnedBy: "descant", Root: m.base.Ref})
 	}
 	for _, entry := range entries {
-		version := latest(entry)
-		if version == nil {
-			continue
+		found, err := registry.Find(entry, entry.GetName())
+		if err != nil {
+			continue // no version of it is left
 		}
-		base := version.GetBase()
+		version, base := found.Version, found.Version.GetBase()
 		list = append(list, openai.Model{ID: entry.GetName(), Object: "model", Created: version.GetPublishedAt().GetSeconds(), OwnedBy: "descant",
-			Root: registry.Pinned(entry.GetName(), version.GetVersion()), Parent: &base})
+			Root: found.Pinned(), Parent: &base})
 	}
 	slices.SortFunc(list, func(a, b openai.Model) int { return strings.Compare(a.ID, b.ID) })
 	openai.WriteJSON(w, http.StatusOK, openai.NewList(list, false, func(m openai.Model) string { return m.ID }))

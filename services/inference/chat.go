@@ -71,21 +71,25 @@ func (s *Service) answer(ctx context.Context, req *pb.ChatRequest, send func(*pb
 	}
 	defer t.release()
 	waiting := time.Now()
-	place, err := s.enter(ctx, t, wanted, int(req.GetN()))
+	leave, err := s.enter(ctx, t, int(req.GetN()))
 	if err != nil {
 		return err
 	}
 	s.meters.queued(t.model.base.Ref, waiting)
 	s.tellSoon()
 	defer s.tellSoon()
-	defer t.model.gate.leave(place)
+	defer leave()
 	return s.generate(ctx, t, req, messages, tools, s.meters.answer(t.model.base.Ref, began, send))
 }
 
-// enter waits for the request's turn and has its adapter in a slot, where it stays until the place is given back.
-func (s *Service) enter(ctx context.Context, t target, w wanted, n int) (*ticket, error) {
-	if t.key != "" && !t.model.touch(t.key) { // the network first: whoever waits for it holds no place
-		if _, err := s.deps.Registry.Fetch(ctx, w.adapter.Version, s.cfg.WorkDir); err != nil {
+// enter waits for the request's turn and has its adapter in a slot, where it stays until leave is called.
+func (s *Service) enter(ctx context.Context, t target, n int) (leave func(), err error) {
+	if t.key != "" && !t.model.slots.has(t.key) { // network and disk first: whoever waits for them holds no place
+		if err := s.failures.recent(t.key); err != nil {
+			return nil, err
+		}
+		if _, err := s.weights(ctx, t.model, t.adapters); err != nil {
+			s.note(t.adapters, err)
 			return nil, err
 		}
 	}
@@ -95,13 +99,12 @@ func (s *Service) enter(ctx context.Context, t target, w wanted, n int) (*ticket
 		return nil, err
 	}
 	if t.key == "" {
-		return place, nil
+		return func() { t.model.gate.leave(place) }, nil
 	}
 	for {
-		err := s.ensure(ctx, t.model, w.adapter, true)
+		release, err := s.slot(ctx, t.model, t.adapters, true)
 		if err == nil {
-			s.wake()
-			return place, nil
+			return func() { release(); t.model.gate.leave(place) }, nil
 		}
 		if !errors.Is(err, generate.ErrSlotsFull) {
 			t.model.gate.leave(place)
@@ -118,46 +121,73 @@ func (s *Service) enter(ctx context.Context, t target, w wanted, n int) (*ticket
 	}
 }
 
-// wanted is what a request's model stands for: a version of an adapter, or a base.
+// wanted is what a request's model stands for: versions of adapters, or a base.
 type wanted struct {
-	adapter registry.Resolved // its Version is nil for a base
-	base    string
+	adapters registry.Combination // nil for a base
+	base     string
 }
 
-// resolve finds what a request's model names: an adapter that is published, a base that is configured
-// or that some adapter was trained on, or nothing, which is the configured base.
+// resolve finds what a request's model names: adapters that are published, a base that is configured or
+// that some adapter was trained on, or nothing, which is the configured base.
 func (s *Service) resolve(ctx context.Context, req *pb.ChatRequest) (wanted, error) {
 	ref := cmp.Or(req.GetModel(), req.GetBase(), s.cfg.Model)
 	if ref == "" {
 		return wanted{}, job.UserError(job.CodeBadRequest, "model is empty and this worker has no base of its own", `name an adapter or a base: {"model":"my-adapter","prompt":"…"}`)
 	}
-	if ref != s.cfg.Model && job.ValidName(strings.SplitN(ref, "@", 2)[0]) {
-		found, err := s.deps.Registry.ResolveFor(ctx, ref, req.GetUser())
-		return wanted{adapter: found}, err
+	if ref != s.cfg.Model && registry.IsModel(ref) {
+		found, err := s.deps.Registry.ResolveModel(ctx, ref, req.GetUser())
+		return wanted{adapters: found}, err
 	}
 	return wanted{base: ref}, s.allowedBase(ctx, ref)
 }
 
 // target is the model that answers a request.
 type target struct {
-	model   *served
-	key     string // of the adapter, or ""
-	name    string // pinned, or "" for the base
-	release func()
+	model    *served
+	adapters registry.Combination
+	key      string // of the adapters in their slot, or ""
+	name     string // pinned, or "" for the base
+	release  func()
 }
 
 // target brings the base that a request wants into memory.
 func (s *Service) target(ctx context.Context, w wanted) (target, error) {
-	if w.adapter.Version != nil {
-		model, key, release, err := s.baseOf(ctx, w.adapter)
-		return target{model: model, key: key, name: w.adapter.Pinned(), release: release}, err
+	if w.adapters == nil {
+		model, release, err := s.baseTarget(ctx, w.base)
+		return target{model: model, release: release}, err
 	}
-	base, err := s.deps.Bases.Base(ctx, w.base)
+	model, whole, release, err := s.modelOf(ctx, w.adapters[0].Resolved)
 	if err != nil {
 		return target{}, err
 	}
-	model, release, err := s.pool.get(ctx, base)
-	return target{model: model, release: release}, err
+	t := target{model: model, adapters: w.adapters, key: w.adapters.Key(), name: w.adapters.Pinned(), release: release}
+	if whole {
+		if t.key = ""; !w.adapters.Single() {
+			release()
+			return target{}, job.UserError(job.CodeBadRequest, w.adapters[0].Pinned()+" was trained as a whole and cannot be combined", "combine adapters")
+		}
+	}
+	return t, nil
+}
+
+// baseTarget brings a base into memory. One that is there answers also while the place from which it came
+// cannot be reached.
+func (s *Service) baseTarget(ctx context.Context, ref string) (*served, func(), error) {
+	base, err := s.deps.Bases.Base(ctx, ref)
+	if err == nil {
+		return s.pool.get(ctx, base)
+	}
+	if job.AsError("find base", err).Class == job.Infrastructure {
+		for _, m := range s.pool.loaded() {
+			if m.base.Ref != ref {
+				continue
+			}
+			if model, release := s.pool.use(m.base.Digest); model != nil {
+				return model, release, nil
+			}
+		}
+	}
+	return nil, nil, err
 }
 
 // allowedBase lets only bases through that this system works with anyway: a chat request shall not

@@ -42,9 +42,18 @@ func (e *script) Generate(_ context.Context, req generate.Request, emit func(gen
 	return generate.Finish{Reason: generate.ReasonStop, StopID: e.stop, PromptTokens: len(req.Prompt), CompletionTokens: len(e.ids) + 1, CachedTokens: 3}, nil
 }
 
+// tinyDir is the built-in base. The object store of some tests changes the folder of this process.
+var tinyDir = func() string {
+	dir, err := filepath.Abs(filepath.Join("..", "..", "models", "tiny"))
+	if err != nil {
+		panic(err)
+	}
+	return dir
+}()
+
 func tinyLanguage(t *testing.T) *language {
 	t.Helper()
-	text, err := openLanguage(registry.Base{Ref: "builtin:tiny", Dir: filepath.Join("..", "..", "models", "tiny")})
+	text, err := openLanguage(registry.Base{Ref: "builtin:tiny", Dir: tinyDir})
 	if err != nil {
 		t.Fatal(err)
 	}

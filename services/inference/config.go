@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"descant/pkg/lifecycle"
 	"descant/pkg/openai"
+	"descant/pkg/registry"
 )
 
 // Config of an inference worker.
@@ -42,6 +44,13 @@ type Config struct {
 	APIAddr string `yaml:"api_addr" help:"address of this worker's own HTTP API (off: none)"`
 	// APIKeys are the keys of that API, one a line, as those of the gateway. Defaults to none.
 	APIKeys lifecycle.Secret `yaml:"api_keys" help:"keys of this worker's own HTTP API, one a line"`
+	// HostBytes bounds the adapters that are kept in this process's memory beside those in slots. Defaults to 1GiB.
+	HostBytes lifecycle.Bytes `yaml:"host_bytes" help:"most memory for adapters that are not in a slot"`
+	// DiskBytes bounds the fetched versions in WorkDir. Defaults to 20GiB.
+	DiskBytes lifecycle.Bytes `yaml:"disk_bytes" help:"most bytes of fetched adapters on this disk"`
+	// Pin are adapters that are loaded at the start and stay in their slots, separated by commas; my-adapter@prod
+	// follows the alias. Defaults to none.
+	Pin string `yaml:"pin" help:"adapters that stay in their slots, separated by commas"`
 	// WorkDir is where fetched adapters lie. Defaults to the cache folder's work/inference.
 	WorkDir string `yaml:"work_dir" help:"folder for fetched adapters"`
 }
@@ -49,7 +58,7 @@ type Config struct {
 // Defaults returns the configuration of `descant up`.
 func Defaults() Config {
 	return Config{MaxBases: 2, MaxRows: 8, MaxWaiting: 256, MaxWait: time.Minute, Slots: 16, MaxRank: 8, MaxTokens: 512, Warm: true, Relist: 30 * time.Second,
-		APIAddr: apiOff}
+		APIAddr: apiOff, HostBytes: 1 << 30, DiskBytes: 20 << 30}
 }
 
 // Validate returns all that is wrong with the configuration.
@@ -71,6 +80,13 @@ func (c Config) Validate() error {
 	}
 	if err := c.checkAPI(); err != nil {
 		errs = append(errs, err)
+	}
+	pinned, err := c.pinned()
+	if err != nil {
+		errs = append(errs, err)
+	}
+	if len(pinned) >= c.Slots {
+		errs = append(errs, fmt.Errorf("inference: pin names %d adapters for %d slots: leave at least one slot for the others", len(pinned), c.Slots))
 	}
 	if c.WorkDir == "" {
 		errs = append(errs, errors.New("inference: work_dir is empty: name a folder"))
@@ -95,4 +111,19 @@ func (c Config) checkAPI() error {
 			"(--inference-api-keys-file FILE, one key a line), or use a loopback address such as 127.0.0.1:8001", c.APIAddr)
 	}
 	return nil
+}
+
+// pinned lists the references of Pin.
+func (c Config) pinned() (refs []registry.Reference, err error) {
+	for text := range strings.SplitSeq(c.Pin, ",") {
+		if text = strings.TrimSpace(text); text == "" {
+			continue
+		}
+		ref, err := registry.ParseReference(text)
+		if err != nil {
+			return nil, fmt.Errorf("inference: pin: %w", err)
+		}
+		refs = append(refs, ref)
+	}
+	return refs, nil
 }

@@ -3,7 +3,6 @@ package inference
 import (
 	"encoding/json"
 	"errors"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -23,7 +22,7 @@ func TestConstrainedAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := tinyLanguage(t)
-	e, err := generate.New(dev, filepath.Join("..", "..", "models", "tiny"), generate.Options{MaxContext: 256, MaxRows: 2, Slots: -1, UsedVocab: text.tokenizer.VocabSize()})
+	e, err := generate.New(dev, tinyDir, generate.Options{MaxContext: 256, MaxRows: 2, Slots: -1, UsedVocab: text.tokenizer.VocabSize()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +31,7 @@ func TestConstrainedAnswers(t *testing.T) {
 	answers := func(req *pb.ChatRequest) []string {
 		t.Helper()
 		texts := make([]string, max(1, req.GetN()))
-		err := s.generate(t.Context(), target{model: &served{engine: e, text: text}}, req, []chat.Message{chat.NewMessage("user", "hi")}, nil,
+		err := s.generate(t.Context(), target{model: &served{engine: generator{e}, text: text}}, req, []chat.Message{chat.NewMessage("user", "hi")}, nil,
 			func(chunk *pb.ChatChunk) error {
 				texts[chunk.GetIndex()] += chunk.GetDelta()
 				if reason := chunk.GetFinishReason(); reason != "" && reason != "stop" {

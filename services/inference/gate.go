@@ -188,13 +188,6 @@ func (g *gate) hasSlot(t *ticket) bool {
 	return len(g.users) < g.slots && g.idled > t.blocked
 }
 
-// inUse tells whether a request runs with an adapter, so that it must stay in its slot.
-func (g *gate) inUse(key string) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.users[key] > 0
-}
-
 // queue returns how many requests wait, and their adapters.
 func (g *gate) queue() (n int, keys []string) {
 	g.mu.Lock()

@@ -74,6 +74,11 @@ func readGenerationConfig(dir string) (generationConfig, error) {
 	return c, nil
 }
 
+// digests are what an adapter's own must be.
+func (l *language) digests() digests {
+	return digests{tokenizer: l.tokenizer.Digest(), template: l.tokenizer.TemplateDigest()}
+}
+
 func (l *language) close() { l.tokenizer.Close() }
 
 // prompt renders a conversation up to where the assistant speaks, and encodes it.

@@ -3,7 +3,6 @@ package inference
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -15,8 +14,9 @@ import (
 	"descant/pkg/registry"
 )
 
-// loader is the list of names whose newest version should be loaded. The watch of the registry puts
-// them in and must not wait for a load.
+// loader is the list of names whose versions should be looked at. The watch of the registry puts them in
+// and must not wait for a load. What it tells is a hint: it may come late, twice, in another order or not
+// at all; an entry says everything, and all entries are listed again from time to time.
 type loader struct {
 	mu      sync.Mutex
 	pending map[string]*pb.AdapterEntry
@@ -29,7 +29,10 @@ func newLoader() *loader {
 
 func (l *loader) put(entry *pb.AdapterEntry) {
 	l.mu.Lock()
-	l.pending[entry.GetName()] = entry
+	// Versions are only ever added, so fewer of them are an older entry that comes late.
+	if before := l.pending[entry.GetName()]; len(before.GetVersions()) <= len(entry.GetVersions()) {
+		l.pending[entry.GetName()] = entry
+	}
 	l.mu.Unlock()
 	select {
 	case l.wake <- struct{}{}:
@@ -54,24 +57,40 @@ func (l *loader) take() *pb.AdapterEntry {
 }
 
 func publishedAt(entry *pb.AdapterEntry) time.Time {
-	if v := latest(entry); v != nil {
-		return v.GetPublishedAt().AsTime()
+	if n := len(entry.GetVersions()); n > 0 {
+		return entry.GetVersions()[n-1].GetPublishedAt().AsTime()
 	}
 	return time.Time{}
 }
 
-func latest(entry *pb.AdapterEntry) *pb.AdapterVersion {
-	n := entry.GetAliases()[registry.Latest]
-	if n == 0 || int(n) > len(entry.GetVersions()) {
-		return nil
+// current lists the versions of an entry that requests can get without naming a version: the newest
+// first, then those of the other aliases and splits.
+func current(entry *pb.AdapterEntry) (list []registry.Resolved) {
+	add := func(number uint32) {
+		if number == 0 || int(number) > len(entry.GetVersions()) {
+			return
+		}
+		found := registry.Resolved{Name: entry.GetName(), Version: entry.GetVersions()[number-1]}
+		if !slices.ContainsFunc(list, func(have registry.Resolved) bool { return have.Version == found.Version }) {
+			list = append(list, found)
+		}
 	}
-	return entry.GetVersions()[n-1]
+	add(entry.GetAliases()[registry.Latest])
+	for _, number := range entry.GetAliases() {
+		add(number)
+	}
+	for _, split := range entry.GetCanaries() {
+		add(split.GetVersion())
+	}
+	return list
 }
 
-// load loads what the registry tells of until ctx ends: new adapters in any case, older ones while
-// there is room and their base is in memory. What is not loaded here is loaded by its first request.
+// load loads what the registry tells of until ctx ends: in any case what is new or newly named by an
+// alias, and the rest while there is room and their base is in memory. What is not loaded here is loaded
+// by its first request. What failed for a reason that may pass is tried again when it is told of again.
 func (s *Service) load(ctx context.Context) {
-	tried := map[string]bool{} // digests that were dealt with; the watch repeats itself
+	settled := map[string]bool{} // digests that were dealt with; the watch repeats itself
+	known := map[string]bool{}   // names that were told of before
 	for {
 		entry := s.loads.take()
 		if entry == nil {
@@ -82,103 +101,87 @@ func (s *Service) load(ctx context.Context) {
 			}
 			continue
 		}
-		version := latest(entry)
-		if version == nil || tried[version.GetDigest()] {
-			continue
+		s.pinned(entry)
+		for _, found := range current(entry) {
+			digest := found.Version.GetDigest()
+			if settled[digest] || ctx.Err() != nil {
+				continue
+			}
+			wanted := known[entry.GetName()] || found.Version.GetPublishedAt().AsTime().After(s.started) || s.pins.has(digest)
+			settled[digest] = s.preload(lifecycle.Working(ctx), found, wanted)
 		}
-		tried[version.GetDigest()] = true
-		fresh := version.GetPublishedAt().AsTime().After(s.started)
-		found := registry.Resolved{Name: entry.GetName(), Version: version}
-		if fresh {
-			s.states.set(found, statePending, "")
-		}
-		err := s.preload(lifecycle.Working(ctx), found, fresh)
-		name := registry.Pinned(entry.GetName(), version.GetVersion())
-		switch {
-		case err == nil:
-			s.log.Info("adapter is ready", "adapter", name)
-			s.wake()
-		case errors.Is(err, errLater), errors.Is(err, generate.ErrSlotsFull):
-			s.log.Debug("adapter will be loaded by its first request", "adapter", name)
-		default:
-			s.states.set(found, stateFailed, err.Error())
-			s.log.Error("cannot load adapter; its first request will try again", "adapter", name, "error", err)
+		known[entry.GetName()] = true
+		if err := s.disk.trim(s.pins.has); err != nil {
+			s.log.Warn("cannot clear old adapters from this disk", "dir", s.cfg.WorkDir, "error", err)
 		}
 	}
 }
 
-// errLater: the adapter's base is not in memory and the adapter is not new.
-var errLater = errors.New("left to the first request")
-
-func (s *Service) preload(ctx context.Context, found registry.Resolved, fresh bool) error {
-	version := found.Version
-	loaded := slices.ContainsFunc(s.pool.loaded(), func(m *served) bool { return m.base.Digest == version.GetBaseDigest() })
-	if !fresh && !loaded {
-		return errLater
+// pinned has the references of the configuration pin what they stand for now.
+func (s *Service) pinned(entry *pb.AdapterEntry) {
+	refs, err := s.cfg.pinned()
+	if err != nil {
+		return // Validate has seen it
 	}
-	model, key, release, err := s.baseOf(ctx, found)
+	for _, ref := range refs {
+		if ref.Name != entry.GetName() {
+			continue
+		}
+		found, err := registry.Find(entry, ref.String())
+		if err != nil {
+			s.log.Warn("a pinned adapter is not there", "pin", ref.String(), "error", err)
+			continue
+		}
+		s.pins.set(ref.String(), found.Version.GetDigest())
+	}
+}
+
+// preload loads a version that nobody has asked for yet and tells whether there is nothing more to be
+// done about it.
+func (s *Service) preload(ctx context.Context, found registry.Resolved, wanted bool) (settled bool) {
+	open := slices.ContainsFunc(s.pool.loaded(), func(m *served) bool { return m.base.Digest == found.Version.GetBaseDigest() })
+	if !wanted && !open {
+		return true
+	}
+	log := s.log.With("adapter", found.Pinned())
+	if wanted {
+		s.states.set(found, statePending, "")
+	}
+	err := s.bring(ctx, found, wanted)
+	switch {
+	case err == nil:
+		log.Info("adapter is ready")
+		s.wake()
+		return true
+	case errors.Is(err, generate.ErrSlotsFull):
+		log.Debug("adapter will be loaded by its first request: all slots are in use")
+		s.left(found.Version.GetDigest())
+		return true
+	}
+	s.states.set(found, stateFailed, err.Error())
+	if job.AsError("load adapter", err).Class == job.Infrastructure {
+		log.Warn("cannot load adapter now; it is tried again", "error", err)
+		return false
+	}
+	log.Error("cannot load adapter", "error", err)
+	return true
+}
+
+// bring has a version in a slot, or a whole model in memory; then it is left to those who use it.
+func (s *Service) bring(ctx context.Context, found registry.Resolved, evict bool) error {
+	model, whole, release, err := s.modelOf(ctx, found)
 	if err != nil {
 		return err
 	}
 	defer release()
-	if key == "" {
-		return nil
-	}
-	return s.ensure(ctx, model, found, fresh)
-}
-
-// baseOf brings the base of a published version into memory. The key is empty for a version that was trained as a whole:
-// then the model itself is it.
-func (s *Service) baseOf(ctx context.Context, found registry.Resolved) (model *served, key string, release func(), err error) {
-	version := found.Version
-	if version.GetBase() == "" {
-		return nil, "", nil, job.BugError("serve adapter "+found.Pinned(), errors.New("its registry entry names no base"))
-	}
-	manifest, err := s.deps.Registry.Manifest(ctx, version)
-	if err != nil {
-		return nil, "", nil, err
-	}
-	if isWhole(manifest) {
-		dir, err := s.deps.Registry.Fetch(ctx, version, s.cfg.WorkDir)
-		if err != nil {
-			return nil, "", nil, err
-		}
-		model, release, err = s.pool.get(ctx, registry.Base{Ref: found.Pinned(), Dir: dir, Digest: version.GetDigest()})
-		return model, "", release, err
-	}
-	base, err := s.deps.Bases.Base(ctx, version.GetBase())
-	if err != nil {
-		return nil, "", nil, err
-	}
-	if base.Digest != version.GetBaseDigest() {
-		return nil, "", nil, job.UserError(job.CodeBadModel,
-			fmt.Sprintf("adapter %s was trained on %s with digest %s, here that name has digest %s", found.Pinned(), version.GetBase(), version.GetBaseDigest(), base.Digest),
-			"train the adapter again, or bring back that revision of the base")
-	}
-	model, release, err = s.pool.get(ctx, base)
-	return model, version.GetDigest(), release, err
-}
-
-// ensure loads a version on its base and notes how far it is.
-func (s *Service) ensure(ctx context.Context, model *served, found registry.Resolved, evict bool) error {
-	digest := found.Version.GetDigest()
-	if model.touch(digest) {
-		return nil
-	}
-	s.states.set(found, stateDownloading, "")
-	err := model.ensure(ctx, s.deps.Registry, found.Version, s.cfg.WorkDir, evict)
-	switch {
-	case err == nil:
+	if whole {
 		s.states.set(found, stateReady, "")
-	case errors.Is(err, generate.ErrSlotsFull), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		s.states.forget(digest) // nothing is wrong with it
-	default:
-		s.states.set(found, stateFailed, err.Error())
+		return nil
 	}
-	return err
-}
-
-// isWhole tells whether a version is a whole model and not an adapter.
-func isWhole(manifest *pb.AdapterManifest) bool {
-	return !slices.ContainsFunc(manifest.GetFiles(), func(f *pb.File) bool { return f.GetName() == "adapter_config.json" })
+	leave, err := s.slot(ctx, model, registry.Combination{{Resolved: found, Weight: 1}}, evict)
+	if err != nil {
+		return err
+	}
+	leave()
+	return nil
 }

@@ -47,14 +47,8 @@ func (p *pool) get(ctx context.Context, base registry.Base) (model *served, rele
 		// The opening is not the request's: it goes on when its first requester has gone.
 		go p.fill(context.WithoutCancel(ctx), at, base, idle)
 	}
-	p.clock++
-	at.users, at.used = at.users+1, p.clock
+	release = p.hold(at)
 	p.mu.Unlock()
-	release = sync.OnceFunc(func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		at.users--
-	})
 	select {
 	case <-at.ready:
 	case <-ctx.Done():
@@ -66,6 +60,28 @@ func (p *pool) get(ctx context.Context, base registry.Base) (model *served, rele
 		return nil, nil, at.err
 	}
 	return at.model, release, nil
+}
+
+// use returns the model of a digest if it is open; the caller calls release when it is done.
+func (p *pool) use(digest string) (model *served, release func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at := p.bases[digest]
+	if at == nil || at.model == nil {
+		return nil, nil
+	}
+	return at.model, p.hold(at)
+}
+
+// hold counts a user of a base until release is called; p.mu is held.
+func (p *pool) hold(at *pooled) (release func()) {
+	p.clock++
+	at.users, at.used = at.users+1, p.clock
+	return sync.OnceFunc(func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		at.users--
+	})
 }
 
 // evict takes the least recently used idle bases out until there is room; p.mu is held.

@@ -19,10 +19,26 @@ type fakeEngine struct {
 	mu     sync.Mutex
 	keys   []string
 	stats  generate.Stats
+	logits []float32
 	closed atomic.Bool
 }
 
-func (f *fakeEngine) LoadAdapter(_ context.Context, key, _ string) error {
+// fakeWeights are as many bytes as they say.
+type fakeWeights int64
+
+func (w fakeWeights) Bytes() int64 { return int64(w) }
+
+func (f *fakeEngine) ReadAdapter(string) (weights, error) { return fakeWeights(1), nil }
+
+func (f *fakeEngine) Combine(parts []weights, _ []float64) (weights, error) {
+	return fakeWeights(len(parts)), nil
+}
+
+func (f *fakeEngine) Probe(context.Context, string, []int32) ([]float32, error) {
+	return f.logits, nil
+}
+
+func (f *fakeEngine) Load(_ context.Context, key string, _ weights) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.keys) == f.room {
@@ -53,7 +69,7 @@ func (f *fakeEngine) Close()                { f.closed.Store(true) }
 
 func fakeServed(base registry.Base) (*served, *fakeEngine) {
 	e := &fakeEngine{room: 2}
-	return &served{base: base, engine: e, text: &language{tokenizer: new(tokenizer.Tokenizer)}, gate: newGate(Defaults()), dropped: func(string) {}}, e
+	return &served{base: base, engine: e, text: &language{tokenizer: new(tokenizer.Tokenizer)}, gate: newGate(Defaults()), slots: newSlots(e, newPins(), func(string) {})}, e
 }
 
 func TestPoolOpensOnceAndClosesTheLeastRecentlyUsed(t *testing.T) {
@@ -109,47 +125,5 @@ func TestPoolOpensOnceAndClosesTheLeastRecentlyUsed(t *testing.T) {
 	}
 	if _, _, err := p.get(t.Context(), registry.Base{Digest: "a"}); err == nil {
 		t.Error("a closed pool gives out a base")
-	}
-}
-
-func TestDropOldestMakesRoom(t *testing.T) {
-	t.Parallel()
-	m, e := fakeServed(registry.Base{})
-	for _, key := range []string{"a", "b"} {
-		if err := e.LoadAdapter(t.Context(), key, ""); err != nil {
-			t.Fatal(err)
-		}
-		m.recent = append(m.recent, key)
-	}
-	if !m.touch("a") || m.touch("c") {
-		t.Error("touch does not tell what is loaded")
-	}
-	if !m.dropOldest() || len(e.keys) != 1 || e.keys[0] != "a" {
-		t.Errorf("loaded are %v, want the recently used a", e.keys)
-	}
-	if !m.dropOldest() || m.dropOldest() {
-		t.Error("dropOldest does not tell when nothing is left")
-	}
-}
-
-func TestDropOldestLeavesWhatIsInUse(t *testing.T) {
-	t.Parallel()
-	m, e := fakeServed(registry.Base{})
-	for _, key := range []string{"a", "b"} {
-		if err := e.LoadAdapter(t.Context(), key, ""); err != nil {
-			t.Fatal(err)
-		}
-		m.recent = append(m.recent, key)
-	}
-	used, err := m.gate.enter(t.Context(), "a", 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !m.dropOldest() || len(e.keys) != 1 || e.keys[0] != "a" || m.dropOldest() {
-		t.Errorf("loaded are %v, want a, which is in use", e.keys)
-	}
-	m.gate.leave(used)
-	if !m.dropOldest() {
-		t.Error("what is no longer in use stays")
 	}
 }

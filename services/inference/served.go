@@ -2,40 +2,61 @@ package inference
 
 import (
 	"context"
-	"errors"
-	"slices"
-	"sync"
 
 	"descant/pkg/generate"
 	"descant/pkg/job"
-	"descant/pkg/pb"
 	"descant/pkg/registry"
 )
 
 // engine is what a base needs of generate.Engine.
 type engine interface {
-	LoadAdapter(ctx context.Context, key, dir string) error
+	ReadAdapter(dir string) (weights, error)
+	Combine(parts []weights, factors []float64) (weights, error)
+	Load(ctx context.Context, key string, w weights) error
 	UnloadAdapter(key string) bool
+	Probe(ctx context.Context, key string, prompt []int32) ([]float32, error)
 	Generate(ctx context.Context, req generate.Request, emit func(generate.Token) error) (generate.Finish, error)
 	MaxContext() int
 	Stats() generate.Stats
 	Close()
 }
 
-// served is a base in memory with the adapters that are loaded on it.
+// generator is generate.Engine as an engine.
+type generator struct{ *generate.Engine }
+
+// ReadAdapter brings an adapter's folder into host memory.
+func (g generator) ReadAdapter(dir string) (weights, error) { return g.Engine.ReadAdapter(dir) }
+
+// Load brings an adapter from host memory to the device's.
+func (g generator) Load(ctx context.Context, key string, w weights) error {
+	return g.Engine.Load(ctx, key, unwrap(w))
+}
+
+// Combine makes one adapter of several.
+func (g generator) Combine(parts []weights, factors []float64) (weights, error) {
+	var list []generate.Part
+	for i, w := range parts {
+		list = append(list, generate.Part{Weights: unwrap(w), Factor: factors[i]})
+	}
+	return generate.Combine(list...)
+}
+
+// unwrap finds what the engine itself has read.
+func unwrap(w weights) *generate.Weights {
+	if known, ok := w.(checked); ok {
+		w = known.weights
+	}
+	read, _ := w.(*generate.Weights)
+	return read
+}
+
+// served is a base in memory with the adapters that are in its slots.
 type served struct {
 	base   registry.Base
 	engine engine
 	text   *language
 	gate   *gate
-
-	// dropped hears of adapters that are no longer loaded.
-	dropped func(key string)
-
-	// loading is held while adapters are loaded or unloaded, so that an adapter is loaded once.
-	loading sync.Mutex
-	mu      sync.Mutex
-	recent  []string // keys of loaded adapters, the least recently used first
+	slots  *slots
 }
 
 // open brings a base into memory.
@@ -53,79 +74,11 @@ func (s *Service) open(_ context.Context, base registry.Base) (*served, error) {
 		return nil, job.UserError(job.CodeBadModel, "model "+base.Ref+" cannot be served: "+err.Error(), "`descant doctor` checks this machine")
 	}
 	s.log.Info("base is loaded", "base", base.Ref)
-	return &served{base: base, engine: e, text: text, gate: newGate(s.cfg), dropped: s.states.forget}, nil
+	return &served{base: base, engine: generator{e}, text: text, gate: newGate(s.cfg), slots: newSlots(generator{e}, s.pins, s.left)}, nil
 }
 
 func (m *served) close() {
-	for _, key := range m.adapters() {
-		m.dropped(key)
-	}
+	m.slots.close()
 	m.engine.Close()
 	m.text.close()
-}
-
-// adapters returns the keys of the loaded adapters.
-func (m *served) adapters() []string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return slices.Clone(m.recent)
-}
-
-// touch marks a key as used just now and tells whether it is loaded.
-func (m *served) touch(key string) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	i := slices.Index(m.recent, key)
-	if i < 0 {
-		return false
-	}
-	m.recent = append(slices.Delete(m.recent, i, i+1), key)
-	return true
-}
-
-// ensure loads a version of an adapter unless it is loaded. With evict, the least recently used
-// adapters that no request uses make room for it. A full engine is generate.ErrSlotsFull.
-func (m *served) ensure(ctx context.Context, reg *registry.Registry, version *pb.AdapterVersion, root string, evict bool) error {
-	key := version.GetDigest()
-	if m.touch(key) {
-		return nil
-	}
-	m.loading.Lock()
-	defer m.loading.Unlock()
-	if m.touch(key) {
-		return nil
-	}
-	dir, err := reg.Fetch(ctx, version, root)
-	if err != nil {
-		return err
-	}
-	for {
-		err := m.engine.LoadAdapter(ctx, key, dir)
-		if err == nil {
-			m.mu.Lock()
-			m.recent = append(m.recent, key)
-			m.mu.Unlock()
-			return nil
-		}
-		if !errors.Is(err, generate.ErrSlotsFull) {
-			return err
-		}
-		if !evict || !m.dropOldest() {
-			return err
-		}
-	}
-}
-
-// dropOldest unloads the least recently used adapter that no request uses, if there is one.
-func (m *served) dropOldest() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	i := slices.IndexFunc(m.recent, func(key string) bool { return !m.gate.inUse(key) })
-	if i < 0 {
-		return false
-	}
-	m.engine.UnloadAdapter(m.recent[i])
-	m.dropped(m.recent[i])
-	m.recent = slices.Delete(m.recent, i, i+1)
-	return true
 }

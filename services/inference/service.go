@@ -49,9 +49,14 @@ type Service struct {
 	states  *states
 	names   names
 	meters  meters
-	changed chan struct{} // wakes the entry in the list of workers
-	told    chan struct{} // wakes the advert
-	ready   chan struct{} // closed when requests are taken and the registry was listed once
+	pins    *pins
+	host    *host
+	disk    *disk
+	// failures are adapters that cannot be loaded.
+	failures *failures
+	changed  chan struct{} // wakes the entry in the list of workers
+	told     chan struct{} // wakes the advert
+	ready    chan struct{} // closed when requests are taken and the registry was listed once
 }
 
 // New returns a worker; Run starts it.
@@ -69,7 +74,11 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	s.pool = newPool(cfg.MaxBases, s.open)
 	s.loads = newLoader()
-	s.states = newStates(s.wake)
+	s.pins = newPins()
+	s.states = newStates(s.wake, s.pins)
+	s.host = newHost(int64(cfg.HostBytes), s.pins)
+	s.disk = newDisk(deps.Registry, cfg.WorkDir, int64(cfg.DiskBytes), s.log)
+	s.failures = newFailures(cfg.Relist)
 	return s, nil
 }
 
@@ -193,7 +202,7 @@ func (s *Service) info(host string) *pb.WorkerInfo {
 	info.Ready = s.isReady()
 	for _, m := range s.pool.loaded() {
 		info.Base, info.BaseDigest = m.base.Ref, m.base.Digest
-		info.Adapters = append(info.Adapters, m.adapters()...)
+		info.Adapters = append(info.Adapters, m.slots.keys()...)
 		info.Rows += uint32(s.cfg.MaxRows)
 		info.FreeRows += uint32(max(s.cfg.MaxRows-m.engine.Stats().Rows, 0))
 	}

@@ -15,6 +15,8 @@ import (
 const (
 	statePending     = "pending"
 	stateDownloading = "downloading"
+	stateLoaded      = "loaded"
+	stateWarm        = "warm"
 	stateReady       = "ready"
 	stateFailed      = "failed"
 )
@@ -25,13 +27,14 @@ const maxFailed = 64
 // states remembers how far adapters are, for the advert.
 type states struct {
 	changed func()
+	pins    *pins
 
 	mu       sync.Mutex
 	byDigest map[string]*pb.AdapterState
 }
 
-func newStates(changed func()) *states {
-	return &states{changed: changed, byDigest: map[string]*pb.AdapterState{}}
+func newStates(changed func(), pins *pins) *states {
+	return &states{changed: changed, pins: pins, byDigest: map[string]*pb.AdapterState{}}
 }
 
 // set notes that a version has come to a state.
@@ -67,6 +70,16 @@ func (s *states) forgetFailed() {
 	delete(s.byDigest, oldest.GetDigest())
 }
 
+// move notes that an adapter that is known has come to a state.
+func (s *states) move(digest, state string) {
+	s.mu.Lock()
+	if one := s.byDigest[digest]; one != nil && one.GetState() != state {
+		one.State, one.Reason, one.Since = state, "", bus.Timestamp(time.Now())
+	}
+	s.mu.Unlock()
+	s.changed()
+}
+
 // forget removes what is no longer in memory.
 func (s *states) forget(digest string) {
 	s.mu.Lock()
@@ -75,13 +88,20 @@ func (s *states) forget(digest string) {
 	s.changed()
 }
 
-// list returns all states by name and version.
-func (s *states) list() []*pb.AdapterState {
+// list returns all states by name and version. Host memory lets adapters go without a word: what is not
+// kept there any more is left out.
+func (s *states) list(kept func(digest string) bool) []*pb.AdapterState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []*pb.AdapterState
-	for _, one := range s.byDigest {
-		all = append(all, bus.Clone(one))
+	for digest, one := range s.byDigest {
+		if one.GetState() == stateLoaded && !kept(digest) {
+			delete(s.byDigest, digest)
+			continue
+		}
+		told := bus.Clone(one)
+		told.Pinned = s.pins.has(digest)
+		all = append(all, told)
 	}
 	slices.SortFunc(all, func(a, b *pb.AdapterState) int {
 		if byName := strings.Compare(a.GetName(), b.GetName()); byName != 0 {

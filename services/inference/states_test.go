@@ -15,7 +15,7 @@ func resolved(name string, version uint32) registry.Resolved {
 func TestStates(t *testing.T) {
 	t.Parallel()
 	told := 0
-	s := newStates(func() { told++ })
+	s := newStates(func() { told++ }, newPins())
 	s.set(resolved("b", 1), statePending, "")
 	s.set(resolved("a", 2), stateReady, "")
 	s.set(resolved("a", 1), stateFailed, "why")
@@ -23,7 +23,7 @@ func TestStates(t *testing.T) {
 	if told != 3 {
 		t.Errorf("3 changes were told %d times", told)
 	}
-	list := s.list()
+	list := s.list(func(string) bool { return true })
 	if len(list) != 3 || list[0].GetDigest() != "sha256:a-1" || list[0].GetReason() != "why" || list[1].GetState() != stateReady || list[2].GetName() != "b" {
 		t.Errorf("list = %v", list)
 	}
@@ -31,7 +31,7 @@ func TestStates(t *testing.T) {
 	for i := range maxFailed + 10 {
 		s.set(resolved("bad", uint32(i+1)), stateFailed, "why")
 	}
-	list = s.list()
+	list = s.list(func(string) bool { return true })
 	if len(list) != maxFailed+1 {
 		t.Errorf("%d states are told, want the ready one and %d failures", len(list), maxFailed)
 	}
