@@ -146,30 +146,3 @@ func compileEmbed(c *model.Compiler, plan layerPlan, b batchShape) (*model.Progr
 	return c.Compile(fmt.Sprintf("embedding of %d rows, %d tokens", b.rows, b.tokens), inputs,
 		func(_ *Graph, in []*Node) []*Node { return []*Node{model.Embed(in[1], in[0])} })
 }
-
-// compileHead compiles final norm and output layer for one token of each row (more than one token only with one row):
-// x [rows, tokens, hidden], token [] int32 (which token's logits are wanted), norm [hidden], head [vocab, hidden] give logits [rows, vocab].
-// A row with a draft wants the logits of all tokens: [tokens, vocab].
-func compileHead(c *model.Compiler, plan layerPlan, b batchShape) (*model.Program, error) {
-	cfg := plan.config
-	inputs := []shapes.Shape{
-		shapes.Make(dtypes.Float32, b.rows, b.tokens, cfg.Hidden),
-		shapes.Make(dtypes.Int32),
-		shapes.Make(dtypes.Float32, cfg.Hidden),
-		plan.head,
-	}
-	return c.Compile(fmt.Sprintf("head of %d rows, %d tokens", b.rows, b.tokens), inputs, func(_ *Graph, in []*Node) []*Node {
-		x, token, norm, head := in[0], in[1], in[2], in[3]
-		x = Reshape(x, b.rows*b.tokens, cfg.Hidden)
-		if b.tokens > 1 && b.tokens != draftTokens+1 {
-			x = Gather(x, Reshape(token, 1, 1))
-		}
-		if x.Shape().Dim(0) == 1 || head.DType() != dtypes.Float32 {
-			return []*Node{model.Logits(cfg, x, norm, head)}
-		}
-		// The head as the left operand: with it on the right, XLA's CPU kernels are up to nine times slower for a few rows.
-		x = TransposeAllAxes(model.RMSNorm(x, norm, cfg.Eps), 1, 0)
-		logits := Dot(head, x).General([]int{1}, nil, []int{0}, nil)
-		return []*Node{TransposeAllAxes(logits, 1, 0)}
-	})
-}

@@ -55,6 +55,8 @@ type layerPlan struct {
 	// weights are the shapes of a layer's weights, embed and head those of the embedding and the output matrix.
 	weights     []shapes.Shape
 	embed, head shapes.Shape
+	// pieces are the shapes of what several rows take instead of the output matrix: itself, or parts of it.
+	pieces []shapes.Shape
 }
 
 // shapes lists the shapes of steps. The first required of them suffice for everything; the others do part of the work

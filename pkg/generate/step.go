@@ -170,7 +170,13 @@ func (s *stepper) run(shape stepShape, batch []*sequence, n int, wanted bool) ([
 	}
 	var logits []float32
 	if wanted {
-		out, err := s.programs.heads[shape.batchShape].run(x, in.token.Array(), s.base.Norm, s.base.Head)
+		args := []*model.Array{x, in.token.Array(), s.base.Norm}
+		if len(s.plan.headShapes(shape.batchShape)) == 1 {
+			args = append(args, s.base.Head)
+		} else {
+			args = append(args, s.heads...)
+		}
+		out, err := s.programs.heads[shape.batchShape].run(args...)
 		if err != nil {
 			return nil, err
 		}

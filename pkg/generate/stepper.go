@@ -7,6 +7,7 @@ import (
 	"descant/pkg/model"
 
 	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
 )
 
 // stepper runs steps on the device. Only the loop uses it.
@@ -24,6 +25,8 @@ type stepper struct {
 	adapters *adapterMemory
 	programs *programs
 	inputs   map[batchShape]*stepInputs
+	// heads are the output matrix, or copies of its parts.
+	heads []*model.Array
 	// filled positions of each row of the cache, whoever had it last.
 	filled []int
 }
@@ -64,6 +67,9 @@ func (s *stepper) prepare() (err error) {
 	if s.adapters, err = newAdapterMemory(backend, cfg, s.plan.columns); err != nil {
 		return err
 	}
+	if err := s.prepareHead(); err != nil {
+		return err
+	}
 	list, required := s.plan.shapes(slices.Max(s.contexts))
 	for _, shape := range list {
 		if s.inputs[shape.batchShape] == nil {
@@ -81,6 +87,20 @@ func (s *stepper) prepare() (err error) {
 	}
 	s.programs, err = newPrograms(s.compiler, s.plan, list, required, sizes)
 	return err
+}
+
+// prepareHead cuts a head in bf16 into pieces on a CPU, and leaves others whole.
+func (s *stepper) prepareHead() (err error) {
+	s.heads = []*model.Array{s.base.Head}
+	if s.plan.inPlace && s.plan.head.DType == dtypes.BFloat16 {
+		if s.heads, err = splitHead(s.compiler, s.base.Head, headPiece); err != nil {
+			return err
+		}
+	}
+	for _, piece := range s.heads {
+		s.plan.pieces = append(s.plan.pieces, piece.Shape())
+	}
+	return nil
 }
 
 // contexts are 256 and its multiples by 4 below the longest one, and that.
@@ -113,6 +133,9 @@ func (s *stepper) free() {
 	}
 	for _, in := range s.inputs {
 		in.free()
+	}
+	if len(s.heads) > 1 {
+		model.FreeAll(s.heads...)
 	}
 	if s.programs != nil {
 		s.programs.close()
