@@ -55,6 +55,7 @@ func conformance(t *testing.T, url string) {
 		"fenced events":        func(t *testing.T) { fencedEvents(t, b) },
 		"follow":               func(t *testing.T) { follow(t, b) },
 		"list and watch":       func(t *testing.T) { listAndWatch(t, b) },
+		"list while changing":  func(t *testing.T) { listWhileChanging(t, b) },
 		"rejection":            func(t *testing.T) { rejection(t, b) },
 		"work":                 func(t *testing.T) { work(t, b) },
 		"outcomes":             func(t *testing.T) { outcomes(t, b) },

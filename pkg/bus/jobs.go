@@ -153,10 +153,17 @@ func (b *Bus) Job(ctx context.Context, id string) (Record, error) {
 // Jobs reads the records of all jobs, in the order of their last change.
 func (b *Bus) Jobs(ctx context.Context) ([]Record, error) {
 	var all []Record
+	places := map[string]int{}
 	for rec, err := range b.records(ctx, true) {
 		if err != nil {
 			return nil, fmt.Errorf("list jobs: %w", err)
 		}
+		// A job that changes while the list is read comes once more.
+		if i, there := places[rec.Job.GetId()]; there {
+			all[i] = rec
+			continue
+		}
+		places[rec.Job.GetId()] = len(all)
 		all = append(all, rec)
 	}
 	return all, nil

@@ -191,3 +191,33 @@ func rejection(t *testing.T, b *bus.Bus) {
 		t.Errorf("%v", events)
 	}
 }
+
+// listWhileChanging lists jobs while one of them changes: each is there once.
+func listWhileChanging(t *testing.T, b *bus.Bus) {
+	rec := create(t, b, &pb.Job{Id: "busy-1", State: "received"}, bus.Change{})
+	var changing sync.WaitGroup
+	changing.Go(func() {
+		for range 200 {
+			next, err := b.Advance(t.Context(), rec, rec.Job, bus.Change{})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			rec = next
+		}
+	})
+	for range 50 {
+		all, err := b.Jobs(t.Context())
+		must(t, err)
+		seen := map[string]int{}
+		for _, one := range all {
+			if seen[one.Job.GetId()]++; seen[one.Job.GetId()] > 1 {
+				t.Fatalf("job %s is listed twice", one.Job.GetId())
+			}
+		}
+		if seen["busy-1"] != 1 {
+			t.Fatal("the job that changes is not listed")
+		}
+	}
+	changing.Wait()
+}
