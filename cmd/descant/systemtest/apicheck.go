@@ -3,6 +3,7 @@ package systemtest
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -21,7 +22,7 @@ import (
 // itself: an answer of another status, type or shape fails the test.
 func CheckAPI(t testing.TB, target string) string {
 	t.Helper()
-	router := documented(t, target)
+	doc, router := documented(t, target)
 	to, err := url.Parse(target)
 	if err != nil {
 		t.Fatal(err)
@@ -30,6 +31,9 @@ func CheckAPI(t testing.TB, target string) string {
 	proxy.FlushInterval = -1 // events go on as they come
 	proxy.ModifyResponse = func(response *http.Response) error {
 		checkAnswer(t, router, response)
+		if schema := eventSchema(response); schema != "" {
+			response.Body = &eventCheck{ReadCloser: response.Body, test: t, name: schema, schema: doc.Components.Schemas[schema].Value}
+		}
 		return nil
 	}
 	proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
@@ -48,7 +52,7 @@ func CheckAPI(t testing.TB, target string) string {
 }
 
 // documented reads the document of an API.
-func documented(t testing.TB, target string) routers.Router {
+func documented(t testing.TB, target string) (*openapi3.T, routers.Router) {
 	t.Helper()
 	response, err := http.Get(target + "/openapi.yaml")
 	if err != nil {
@@ -71,7 +75,53 @@ func documented(t testing.TB, target string) routers.Router {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return router
+	return doc, router
+}
+
+// eventSchema names the schema of the events of an answer; "" if it is no stream.
+func eventSchema(response *http.Response) string {
+	path := response.Request.URL.Path
+	switch {
+	case !strings.HasPrefix(response.Header.Get("Content-Type"), "text/event-stream"):
+		return ""
+	case strings.HasSuffix(path, "/chat/completions"):
+		return "ChatCompletionChunk"
+	case strings.HasSuffix(path, "/completions"):
+		return "TextCompletion"
+	}
+	return "FineTuningEvent"
+}
+
+// eventCheck holds the events of a stream against their schema while they pass.
+type eventCheck struct {
+	io.ReadCloser
+	test   testing.TB
+	name   string
+	schema *openapi3.Schema
+	line   []byte // the line that is not read to its end
+}
+
+// Read passes bytes on and checks every line that ends in them.
+func (e *eventCheck) Read(p []byte) (int, error) {
+	n, err := e.ReadCloser.Read(p)
+	e.line = append(e.line, p[:n]...)
+	for {
+		line, rest, whole := bytes.Cut(e.line, []byte("\n"))
+		if !whole {
+			return n, err
+		}
+		e.line = rest
+		data, isData := bytes.CutPrefix(line, []byte("data: "))
+		if !isData || string(data) == "[DONE]" {
+			continue
+		}
+		var value any
+		if wrong := json.Unmarshal(data, &value); wrong != nil {
+			e.test.Errorf("event %s: %v", data, wrong)
+		} else if wrong := e.schema.VisitJSON(value); wrong != nil {
+			e.test.Errorf("event %s is no %s: %v", data, e.name, wrong)
+		}
+	}
 }
 
 // checkAnswer reads an answer, unless it is a stream, and puts it back.
