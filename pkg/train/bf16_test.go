@@ -22,11 +22,11 @@ import (
 // flipLimit bounds the distance from [roundedTarget], which rounds the same values to bf16 and computes in f32 besides.
 // Both add up in f32 in another order. Where that makes inputs of a rounding differ by n of their norm, about n/u of them
 // come out on the other side, a step u ≤ 2⁻⁸ of their size away: then n' = √(n·u), which over the roundings of a layer
-// grows towards u and not beyond. Measured are 0 to 0.0013 of the whole gradient. A tensor may amplify this, as it does
+// grows towards u and not beyond. Measured are 0 to 0.0015 of the whole gradient. A tensor may amplify this, as it does
 // the rounding itself: it may differ by at most half of what rounding changes in it.
 //
 // How far rounding carries from the reference is a property of the case. Measured are 0.8 % to 2.2 % of the gradient,
-// about half of it from the weights, and 3.3 % on llama-dynamic (weights alone 1.5 %, the other operands 2.5 %; its
+// about half of it from the weights, and 3.2 % on llama-dynamic (weights alone 1.5 %, the other operands 2.5 %; its
 // k_proj of layer 1 is off by 12 %, a small difference of large numbers behind the softmax), from which the rounded f32
 // differs by less than 1e-5 there. The limits against the reference only say that nothing else is broken.
 const (

@@ -21,6 +21,11 @@ type roundedTarget struct{ *loraTarget }
 
 func (t roundedTarget) signature(layer int) string { return "rounded " + t.loraTarget.signature(layer) }
 
+// adapter leaves the gradient to autodiff.
+func (roundedTarget) adapter(int, *Node, *Node) func(string, *Node, *Node) (adapterGradient, bool) {
+	return nil
+}
+
 func (t roundedTarget) block(layer int, frozen []*Node, flat, _ *Node) (*model.Block, []piece) {
 	weights, _ := t.model.Config.Bind(frozen)
 	_, pieces := t.loraTarget.block(layer, frozen, flat, nil)
