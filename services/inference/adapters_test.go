@@ -36,12 +36,12 @@ func TestFromPublicationToAnswer(t *testing.T) {
 		if !strings.Contains(state.GetReason(), name) || state.GetName() != "bad" {
 			t.Errorf("the state is %v, want %q", state, name)
 		}
-		if _, _, err := f.ask(t.Context(), "w-1", bad.Pinned(), ""); err == nil || !strings.Contains(err.Error(), name) {
+		if _, _, err := f.ask(t.Context(), "w-1", bad.Pinned()); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("a request for it: %v, want %q", err, name)
 		}
 		f.wants(t, "a", answer2)
 	}
-	if _, by, err := f.ask(t.Context(), "w-1", "a@2*0.5+a@1*0.5", ""); err != nil || by != "a@2*0.5+a@1*0.5" {
+	if _, by, err := f.ask(t.Context(), "w-1", "a@2*0.5+a@1*0.5"); err != nil || by != "a@2*0.5+a@1*0.5" {
 		t.Errorf("the sum of two is answered by %q, %v", by, err)
 	}
 	f.wants(t, "a@1*1", answer1)

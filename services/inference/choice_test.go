@@ -42,7 +42,7 @@ func (e *script) Generate(_ context.Context, req generate.Request, emit func(gen
 	return generate.Finish{Reason: generate.ReasonStop, StopID: e.stop, PromptTokens: len(req.Prompt), CompletionTokens: len(e.ids) + 1, CachedTokens: 3}, nil
 }
 
-// tinyDir is the built-in base. The object store of some tests changes the folder of this process.
+// tinyDir is the built-in base.
 var tinyDir = func() string {
 	dir, err := filepath.Abs(filepath.Join("..", "..", "models", "tiny"))
 	if err != nil {

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -16,10 +18,10 @@ import (
 	"descant/pkg/bus"
 	"descant/pkg/chat"
 	"descant/pkg/device"
-	"descant/pkg/embedded"
 	"descant/pkg/embedded/servertest"
 	"descant/pkg/generate"
 	"descant/pkg/job"
+	"descant/pkg/lifecycle"
 	"descant/pkg/lora"
 	"descant/pkg/model"
 	"descant/pkg/pb"
@@ -33,7 +35,8 @@ type fleet struct {
 	registry *registry.Registry
 	base     registry.Base
 	dev      *device.Device
-	store    *embedded.Servers
+	store    *proxy
+	objects  *blob.Store
 	maker    *maker
 }
 
@@ -45,15 +48,17 @@ func (f *fleet) Base(_ context.Context, ref string) (registry.Base, error) {
 	return f.base, nil
 }
 
+// registryOver is the fleet's registry as it is seen through another bucket.
+func (f *fleet) registryOver(entries registry.Bucket) *registry.Registry {
+	return registry.New(f.objects, entries)
+}
+
 func newFleet(t *testing.T) *fleet {
 	t.Helper()
-	store, err := embedded.Start(t.Context(), embedded.Config{Dir: t.TempDir(), NATSAddr: "127.0.0.1:0", S3Addr: "127.0.0.1:0"}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = store.Stop() }) // some tests have stopped it
+	minio := servertest.StartMinIO(t)
+	store := newProxy(t, strings.TrimPrefix(minio.Endpoint, "http://"))
 	objects := blob.Defaults()
-	objects.Endpoint, objects.AccessKey, objects.SecretKey = store.Endpoints.S3Endpoint, store.Endpoints.AccessKey, store.Endpoints.SecretKey
+	objects.Endpoint, objects.AccessKey, objects.SecretKey = "http://"+store.listener.Addr().String(), minio.AccessKey, lifecycle.NewSecret(minio.SecretKey)
 	opened, err := blob.Open(t.Context(), objects)
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +74,7 @@ func newFleet(t *testing.T) *fleet {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fleet{bus: b, registry: registry.New(opened, b.Registry()), dev: dev, store: store,
+	f := &fleet{bus: b, registry: registry.New(opened, b.Registry()), dev: dev, store: store, objects: opened,
 		base: registry.Base{Ref: "builtin:tiny", Dir: tinyDir, Digest: "sha256:tiny"}}
 	f.maker = newMaker(t, dev, f.base)
 	return f
@@ -105,8 +110,8 @@ func (f *fleet) worker(t *testing.T, name string, reg *registry.Registry, change
 }
 
 // ask sends one question to a worker and returns its answer of one token and who gave it.
-func (f *fleet) ask(ctx context.Context, worker, model, user string) (text, by string, err error) {
-	req := &pb.ChatRequest{Model: model, User: user, Prompt: question, MaxTokens: 1, Temperature: ptr(0.0)}
+func (f *fleet) ask(ctx context.Context, worker, model string) (text, by string, err error) {
+	req := &pb.ChatRequest{Model: model, Prompt: question, MaxTokens: 1, Temperature: ptr(0.0)}
 	for chunk, err := range f.bus.Chat(ctx, bus.WorkerSubject(worker), req, time.Minute) {
 		if err != nil {
 			return "", "", err
@@ -120,7 +125,7 @@ func (f *fleet) ask(ctx context.Context, worker, model, user string) (text, by s
 // wants fails the test unless a model gives an answer on the first worker.
 func (f *fleet) wants(t *testing.T, model, want string) {
 	t.Helper()
-	if got, by, err := f.ask(t.Context(), "w-1", model, ""); err != nil || got != want {
+	if got, by, err := f.ask(t.Context(), "w-1", model); err != nil || got != want {
 		t.Errorf("%s answers %q by %s, %v; want %q", model, got, by, err, want)
 	}
 }
@@ -264,4 +269,66 @@ func (f *fleet) publish(t *testing.T, name string, n int, change func(*pb.Adapte
 		t.Fatal(err)
 	}
 	return found, answer
+}
+
+// proxy stands before a server, so that a test can take the server away from its clients.
+type proxy struct {
+	listener net.Listener
+	mu       sync.Mutex
+	open     []net.Conn
+	stopped  bool
+}
+
+func newProxy(t *testing.T, to string) *proxy {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{listener: listener}
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			server, err := (&net.Dialer{}).DialContext(context.WithoutCancel(t.Context()), "tcp", to)
+			if err != nil {
+				_ = client.Close() // it sees a broken connection, as it should
+				continue
+			}
+			p.keep(client, server)
+			for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
+				running.Go(func() {
+					_, _ = io.Copy(way[0], way[1]) // ends with either side
+					_ = way[0].Close()
+				})
+			}
+		}
+	})
+	t.Cleanup(func() { p.stop(); running.Wait() })
+	return p
+}
+
+func (p *proxy) keep(conns ...net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.open = append(p.open, conns...)
+	if p.stopped {
+		for _, conn := range conns {
+			_ = conn.Close()
+		}
+	}
+}
+
+// stop breaks all connections and takes no new ones.
+func (p *proxy) stop() {
+	_ = p.listener.Close() // again is fine
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopped = true
+	for _, conn := range p.open {
+		_ = conn.Close()
+	}
 }
