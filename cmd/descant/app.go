@@ -78,12 +78,12 @@ func (a *app) rootCommand() (*cobra.Command, error) {
 		a.trainCommand(), a.estimateCommand(), a.evalCommand(), a.chatCommand(), a.upCommand(), a.finetuneCommand(), a.mergeCommand(), a.exportCommand(), a.verifyCommand(),
 		a.jobsCommand(), a.adaptersCommand(), a.datasetsCommand(), a.modelsCommand(),
 		a.validateCommand(), a.previewCommand(),
-		a.doctorCommand(), a.configCommand(), a.healthCommand(), a.versionCommand())
+		a.doctorCommand(), a.configCommand(), a.healthCommand(), a.versionCommand(), a.completionCommand())
+	root.Long = root.Short + ".\n\n" + exitCodes
 	for _, kind := range serviceKinds() {
 		root.AddCommand(a.serviceCommand(kind))
 	}
 	root.SilenceErrors, root.SilenceUsage = true, true
-	root.CompletionOptions.HiddenDefaultCmd = true
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.file, "config", "", "YAML file with the configuration (default: $DESCANT_CONFIG)")
 	flags.BoolVar(&a.json, "json", false, "results as JSON")
@@ -119,6 +119,7 @@ func (a *app) command(c *cobra.Command, sections string, do func(ctx context.Con
 	if check := c.Args; check == nil {
 		c.Args = exactArgs(0)
 	}
+	c.ValidArgsFunction = a.completer(c.Use)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		file := firstOf(a.file, lookup(a.environ, "DESCANT_CONFIG"))
 		if err := a.loader.Load(file, a.environ); err != nil {
@@ -171,6 +172,16 @@ func (a *app) logger(quiet bool) (*slog.Logger, error) {
 func terminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// colourful tells whether a stream may get colours: only a terminal that can show them, and none with NO_COLOR
+// (https://no-color.org).
+func (a *app) colourful(stream any) bool {
+	return terminal(stream) && wantsColour(a.environ)
+}
+
+func wantsColour(environ []string) bool {
+	return lookup(environ, "NO_COLOR") == "" && lookup(environ, "TERM") != "dumb"
 }
 
 func firstOf(values ...string) string {

@@ -22,6 +22,10 @@ const (
 	exitInterrupted = 130 // by a signal; what can be saved is saved
 )
 
+// exitCodes is their description in the help.
+const exitCodes = `Exit codes: 0 it is done; 1 it failed; 2 the command line or the configuration is wrong; 130 interrupted by a
+signal, with what could be saved saved.`
+
 // exitError is an error with an exit code of its own.
 type exitError struct {
 	code int

@@ -40,7 +40,8 @@ func (a *app) previewCommand() *cobra.Command {
 	cmd := a.command(&cobra.Command{
 		Use: "preview DATA", Short: "Show a row as a training sees it, token by token", Args: exactArgs(1),
 		Long: `Show a row of a file as a training sees it: rendered with the chat template of the base and cut into tokens.
-On a terminal trained tokens are green, others grey and tokens beyond max_length red; elsewhere a table has one
+On a terminal trained tokens are green, others grey and tokens beyond max_length red; elsewhere, and with NO_COLOR,
+a table has one
 token a line, with * for a trained and x for a cut one. DATA is a file or builtin:sample.`,
 		Example: `  descant preview rows.jsonl --model builtin:tiny
   descant preview rows.jsonl --row 17 --loss-on completion
@@ -121,7 +122,7 @@ func (a *app) printPreview(p *preview, flags *rowFlags) {
 		fmt.Fprintf(a.out, ", %d cut (max_length %d)", p.Cut, flags.MaxLength)
 	}
 	fmt.Fprintln(a.out)
-	if terminal(a.out) {
+	if a.colourful(a.out) {
 		fmt.Fprintln(a.out, colours(p.Tokens))
 		return
 	}
