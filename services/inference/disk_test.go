@@ -1,0 +1,51 @@
+package inference
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"descant/pkg/lora"
+	"descant/pkg/pb"
+	"descant/pkg/registry"
+)
+
+// TestDisk: a folder that is damaged is fetched again, and the least recently used folders go when there are too many
+// bytes.
+func TestDisk(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	d := newDisk(f.registry, t.TempDir(), 1, slog.New(slog.DiscardHandler))
+	read := func(found registry.Resolved) {
+		t.Helper()
+		if err := d.read(t.Context(), found.Version, func(dir string, manifest *pb.AdapterManifest) error { return verify(dir, manifest) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, _ := f.publish(t, "a", 10, nil)
+	second, _ := f.publish(t, "b", 11, nil)
+	read(first)
+	for _, name := range []string{lora.WeightsFile, "manifest.json"} {
+		if err := os.WriteFile(filepath.Join(d.folder(first.Version.GetDigest()), name), []byte("{}"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		read(first)
+	}
+	read(second)
+	pinned := first.Version.GetDigest()
+	if err := d.trim(func(digest string) bool { return digest == pinned }); err != nil {
+		t.Fatal(err)
+	}
+	if !d.has(pinned) || d.has(second.Version.GetDigest()) {
+		t.Error("the pinned one must stay, the other must go")
+	}
+	done := d.use(pinned)
+	if err := d.trim(func(string) bool { return false }); err != nil || !d.has(pinned) {
+		t.Errorf("what is being read was cleared away, %v", err)
+	}
+	done()
+	if err := d.trim(func(string) bool { return false }); err != nil || d.has(pinned) {
+		t.Errorf("there are too many bytes, and it is still there, %v", err)
+	}
+}
