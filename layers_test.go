@@ -48,6 +48,7 @@ var owners = map[string][]string{
 	"github.com/spf13/cobra":                      {"cmd/descant"},
 	"github.com/vbauerster/mpb/v8":                {"cmd/descant"},
 	"github.com/chzyer/readline":                  {"cmd/descant"},
+	"github.com/guptarohit/asciigraph":            {"cmd/descant"},
 	"golang.org/x/term":                           {"pkg/lifecycle", "cmd/descant"},
 }
 

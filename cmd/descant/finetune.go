@@ -91,12 +91,11 @@ func (a *app) finetuneOn(ctx context.Context, s *system, flags *requestFlags, de
 		})
 	}
 	fmt.Fprintf(a.err, "job %s makes adapter %s\n", view.GetId(), view.GetName())
-	return a.watch(ctx, s, view.GetId(), view.GetEpoch())
+	return a.watch(ctx, s, view.GetId(), view.GetEpoch(), a.newProgress())
 }
 
 // watch follows a job until its end or a signal.
-func (a *app) watch(ctx context.Context, s *system, id string, since uint64) error {
-	show := a.newProgress()
+func (a *app) watch(ctx context.Context, s *system, id string, since uint64, show progress) error {
 	done, err := follow(ctx, s.bus, id, since, show)
 	show.end()
 	if errors.Is(err, lifecycle.ErrStopping) {

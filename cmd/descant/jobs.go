@@ -40,6 +40,8 @@ func (a *app) jobsCommand() *cobra.Command {
 
 	watch := a.command(&cobra.Command{
 		Use: "watch ID", Short: "Replay what happened to a job and follow it", Args: exactArgs(1),
+		Long: `Replay what happened to a job and follow it until it ends. On a terminal the losses of training and evaluation are
+drawn as a curve that moves; where stdout is no terminal every event is a line or, with --json, an object.`,
 		Example: "  descant jobs watch ft-1a2b3c\n  descant jobs watch ft-1a2b3c --json | jq .step.loss",
 	}, "bus blob", func(ctx context.Context, args []string) error {
 		ctx, _, release := lifecycle.Signals(ctx)
@@ -49,7 +51,7 @@ func (a *app) jobsCommand() *cobra.Command {
 			if err := b.Call(ctx, "finetune.jobs.get", &pb.GetJobRequest{Id: args[0]}, &view); err != nil {
 				return gatewayError(err)
 			}
-			return a.watch(ctx, &system{bus: b}, view.GetId(), 0)
+			return a.watch(ctx, &system{bus: b}, view.GetId(), 0, a.newWatch())
 		})
 	})
 	return group("jobs", "List, show, watch and control jobs", "  descant jobs list\n  descant jobs cancel ft-1a2b3c",
