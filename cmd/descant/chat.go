@@ -40,7 +40,8 @@ func (a *app) chatCommand() *cobra.Command {
 	cmd := a.command(&cobra.Command{
 		Use: "chat", Short: "Talk to a model, with or without an adapter",
 		Long: `Talk to a model, with or without an adapter from a folder: ours, or one that PEFT saved. With --prompt it
-answers once; without, a conversation begins. The services run in this process.`,
+answers once; without, a conversation begins, in which /help lists the commands: another adapter in the middle,
+answers side by side, a file of what was said. The services run in this process.`,
 		Example: `  descant chat --adapter-dir out/ --prompt "请用三点总结这段话：…"
   descant chat --model builtin:tiny
   descant chat --model Qwen/Qwen2.5-0.5B-Instruct --adapter_dir out/ --prompt "Hello" --temperature 0
@@ -86,6 +87,10 @@ func (a *app) chat(ctx context.Context, o chatOptions) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // a private folder in the system's own temporary one
+	cwd, err := os.Getwd()
+	if err != nil {
+		return err
+	}
 	settings := a.cfg
 	a.cfg.Inference.Model = model
 	defer func() { a.cfg = settings }()
@@ -93,13 +98,15 @@ func (a *app) chat(ctx context.Context, o chatOptions) error {
 	if err != nil {
 		return err
 	}
-	t := &talk{app: a, bus: s.bus, options: o, base: model, worker: s.cfg.workerName(kindInference)}
+	t := &talk{app: a, bus: s.bus, options: o, base: model, worker: s.cfg.workerName(kindInference),
+		system: s, digest: snapshot.Digest, work: dir, cwd: cwd, adapters: map[string]string{}}
 	if adapter != "" {
 		t.model, err = publishFolder(ctx, s, adapter, filepath.Join(dir, "publish"), &pb.AdapterManifest{
 			Name: "adapter", Base: model, BaseDigest: snapshot.Digest, CreatedAt: bus.Timestamp(time.Now())})
 		if err != nil {
 			return joinClose(err, s)
 		}
+		t.adapters[o.adapterDir] = t.model
 	}
 	services, err := s.services(kindInference)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 
 	"github.com/chzyer/readline"
@@ -25,6 +26,12 @@ type talk struct {
 	base    string
 	model   string // reference of the adapter, or "" for the bare base
 	worker  string // which answers
+
+	system   *system
+	digest   string            // of the base
+	work     string            // folder for files of adapters
+	cwd      string            // folder in which the command was given
+	adapters map[string]string // references by the name that was given
 
 	history []*pb.ChatMessage
 }
@@ -63,33 +70,35 @@ func (t *talk) reset() {
 	}
 }
 
-const talkHelp = `/reset   start a new conversation
-/system TEXT   set the system message and start anew
-/exit   leave (or Ctrl-D); Ctrl-C stops an answer`
-
 // line handles what was typed; leave tells to end.
 func (t *talk) line(ctx context.Context, text string) (leave bool, err error) {
-	word, rest, _ := strings.Cut(text, " ")
-	switch word {
-	case "/exit", "/quit":
-		return true, nil
-	case "/reset":
-		t.reset()
-		return false, nil
-	case "/system":
-		t.options.system = strings.TrimSpace(rest)
-		t.reset()
-		return false, nil
-	case "/help", "/?":
-		fmt.Fprintln(t.app.err, talkHelp)
-		return false, nil
+	if known, leave, err := t.command(ctx, text); known {
+		return leave, err
 	}
 	return false, t.turn(ctx, text)
 }
 
+// historyFile is where the lines of earlier conversations lie, readable for their author only, or "" where there is
+// no place for it.
+func historyFile(environ []string) string {
+	state := lookup(environ, "XDG_STATE_HOME")
+	if home := lookup(environ, "HOME"); state == "" && home != "" {
+		state = filepath.Join(home, ".local", "state")
+	}
+	if state == "" || os.MkdirAll(filepath.Join(state, "descant"), 0o700) != nil {
+		return ""
+	}
+	path := filepath.Join(state, "descant", "chat_history")
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil || file.Close() != nil {
+		return ""
+	}
+	return path
+}
+
 // converse reads from a terminal, with a history of lines.
 func (t *talk) converse(ctx context.Context) error {
-	input, err := readline.NewEx(&readline.Config{Prompt: "> ", Stdout: t.app.out, Stderr: t.app.err})
+	input, err := readline.NewEx(&readline.Config{Prompt: "> ", HistoryFile: historyFile(t.app.environ), HistorySearchFold: true, Stdout: t.app.out, Stderr: t.app.err})
 	if err != nil {
 		return fmt.Errorf("open the terminal: %w", err)
 	}
@@ -97,17 +106,25 @@ func (t *talk) converse(ctx context.Context) error {
 	// A signal to terminate must not wait for somebody to type.
 	defer context.AfterFunc(ctx, func() { _ = input.Close() })()
 	fmt.Fprintf(t.app.err, "Talking to %s. /help lists the commands, Ctrl-D leaves.\n", firstOf(t.options.adapterDir, t.base))
+	var typed question
 	for ctx.Err() == nil {
 		text, err := input.Readline()
 		switch {
 		case errors.Is(err, readline.ErrInterrupt):
+			typed = question{} // what was begun is dropped
+			input.SetPrompt("> ")
 			continue
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
 			return fmt.Errorf("read the question: %w", err)
 		}
-		if text = strings.TrimSpace(text); text == "" {
+		text, whole := typed.add(text)
+		input.SetPrompt("> ")
+		if typed.open() {
+			input.SetPrompt("… ")
+		}
+		if !whole || strings.TrimSpace(text) == "" {
 			continue
 		}
 		answering, release := signal.NotifyContext(ctx, os.Interrupt)
@@ -149,38 +166,53 @@ func (o *chatOptions) apply(req *pb.ChatRequest) {
 	}
 }
 
-// turn asks one question and streams the answer.
-func (t *talk) turn(ctx context.Context, text string) error {
-	question := &pb.ChatMessage{Role: "user", Content: text}
-	req := &pb.ChatRequest{Model: t.model, Messages: append(append([]*pb.ChatMessage(nil), t.history...), question)}
+// ask streams an answer of a model to messages.
+func (t *talk) ask(ctx context.Context, model string, messages []*pb.ChatMessage, show func(delta string)) (string, *pb.ChatChunk, error) {
+	req := &pb.ChatRequest{Model: model, Messages: messages}
 	t.options.apply(req)
 	var answer strings.Builder
 	var end *pb.ChatChunk
 	for chunk, err := range t.bus.Chat(ctx, bus.WorkerSubject(t.worker), req, silence) {
 		if err != nil {
-			return err
+			return "", nil, err
 		}
 		answer.WriteString(chunk.GetDelta())
-		if !t.app.json {
-			fmt.Fprint(t.app.out, chunk.GetDelta())
-		}
+		show(chunk.GetDelta())
 		if chunk.GetFinishReason() != "" {
 			end = chunk
 		}
 	}
-	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
+	if ctx.Err() != nil {
+		return "", nil, context.Cause(ctx)
 	}
-	t.history = append(t.history, question, &pb.ChatMessage{Role: "assistant", Content: answer.String()})
-	if !t.app.json {
-		fmt.Fprintln(t.app.out)
-		if end.GetFinishReason() == "length" {
-			fmt.Fprintln(t.app.err, "(cut at the longest answer; --max-tokens allows more)")
+	return answer.String(), end, nil
+}
+
+// turn asks one question and streams the answer.
+func (t *talk) turn(ctx context.Context, text string) error {
+	question := &pb.ChatMessage{Role: "user", Content: text}
+	answer, end, err := t.ask(ctx, t.model, append(append([]*pb.ChatMessage(nil), t.history...), question), func(delta string) {
+		if !t.app.json {
+			fmt.Fprint(t.app.out, delta)
 		}
-		return nil
+	})
+	if err != nil {
+		return err
 	}
+	t.history = append(t.history, question, &pb.ChatMessage{Role: "assistant", Content: answer})
+	if t.app.json {
+		return t.printJSON(t.options.adapterDir, text, answer, end)
+	}
+	fmt.Fprintln(t.app.out)
+	if end.GetFinishReason() == "length" {
+		fmt.Fprintln(t.app.err, "(cut at the longest answer; --max-tokens allows more)")
+	}
+	return nil
+}
+
+func (t *talk) printJSON(adapter, prompt, answer string, end *pb.ChatChunk) error {
 	return json.NewEncoder(t.app.out).Encode(map[string]any{
-		"base": t.base, "adapter_dir": t.options.adapterDir, "prompt": text, "answer": answer.String(), "finish_reason": end.GetFinishReason(),
+		"base": t.base, "adapter_dir": adapter, "prompt": prompt, "answer": answer, "finish_reason": end.GetFinishReason(),
 		"prompt_tokens": end.GetUsage().GetPromptTokens(), "completion_tokens": end.GetUsage().GetCompletionTokens(),
 	})
 }

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"descant/pkg/bus"
+	"descant/pkg/pb"
+)
+
+// bareBase is the name of the base without an adapter in a conversation.
+const bareBase = "base"
+
+const talkHelp = `/adapter NAME      go on with another adapter: a folder, a published adapter, or base for none
+/compare NAME...   answers of several to the last question, side by side; the conversation stays as it is
+/system TEXT       set the system message and start anew
+/reset             start a new conversation
+/save FILE         write the conversation as a row of a dataset (JSON Lines, appended)
+/help              this list
+/quit              leave (or /exit, Ctrl-D); Ctrl-C stops an answer
+A line that ends with \ goes on in the next one; """ alone begins and ends a text of several lines.`
+
+// command carries out a line that begins with a slash; known is false for one that is no command.
+func (t *talk) command(ctx context.Context, text string) (known, leave bool, err error) {
+	word, rest, _ := strings.Cut(text, " ")
+	rest = strings.TrimSpace(rest)
+	switch word {
+	case "/exit", "/quit":
+		return true, true, nil
+	case "/reset":
+		t.reset()
+	case "/system":
+		t.options.system = rest
+		t.reset()
+	case "/help", "/?":
+		fmt.Fprintln(t.app.err, talkHelp)
+	case "/adapter":
+		err = t.change(ctx, rest)
+	case "/compare":
+		err = t.compare(ctx, strings.Fields(rest))
+	case "/save":
+		err = t.save(rest)
+	default:
+		return false, false, nil
+	}
+	return true, false, err
+}
+
+// change goes on with another adapter; what was said stays.
+func (t *talk) change(ctx context.Context, name string) error {
+	if name == "" {
+		return errors.New("/adapter: name a folder, a published adapter, or base for none")
+	}
+	model, err := t.find(ctx, name)
+	if err != nil {
+		return fmt.Errorf("/adapter: %w", err)
+	}
+	t.model, t.options.adapterDir = model, name
+	if model == "" {
+		t.options.adapterDir = ""
+	}
+	fmt.Fprintf(t.app.err, "Talking to %s.\n", firstOf(t.options.adapterDir, t.base))
+	return nil
+}
+
+// find returns the reference of an adapter in the system of this conversation, where it is published the first time
+// that it is named.
+func (t *talk) find(ctx context.Context, name string) (string, error) {
+	if name == bareBase {
+		return "", nil
+	}
+	if ref, ok := t.adapters[name]; ok {
+		return ref, nil
+	}
+	at := name
+	if stat, err := os.Stat(t.path(name)); err == nil && stat.IsDir() {
+		at = t.path(name)
+	}
+	work := filepath.Join(t.work, fmt.Sprintf("adapter-%d", len(t.adapters)))
+	source, err := t.app.adapterAt(ctx, at, t.base, filepath.Join(work, "fetch"))
+	if err != nil {
+		return "", err
+	}
+	ref, err := publishFolder(ctx, t.system, source.dir, filepath.Join(work, "publish"), &pb.AdapterManifest{
+		Name: "adapter", Base: t.base, BaseDigest: t.digest, CreatedAt: bus.Timestamp(time.Now())})
+	if err != nil {
+		return "", err
+	}
+	t.adapters[name] = ref
+	return ref, nil
+}
+
+// path is where a file lies that a person names: the embedded object store has changed the working folder.
+func (t *talk) path(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(t.cwd, name)
+}
+
+// compare has several answer the last question, each from what was said before it.
+func (t *talk) compare(ctx context.Context, names []string) error {
+	if len(names) == 0 {
+		return errors.New("/compare: name what shall answer: folders, published adapters, or base")
+	}
+	last := len(t.history) - 2
+	if last < 0 || t.history[last].GetRole() != "user" {
+		return errors.New("/compare: there is no question yet: ask one, then compare")
+	}
+	models := make([]string, len(names))
+	for i, name := range names {
+		var err error
+		if models[i], err = t.find(ctx, name); err != nil {
+			return fmt.Errorf("/compare: %w", err)
+		}
+	}
+	answers, ends := make([]string, len(names)), make([]*pb.ChatChunk, len(names))
+	group, asking := errgroup.WithContext(ctx)
+	for i := range names {
+		group.Go(func() (err error) {
+			answers[i], ends[i], err = t.ask(asking, models[i], t.history[:last+1], func(string) {})
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if !t.app.json {
+		width := 0
+		if terminal(t.app.out) {
+			width = columns(t.app.out) - 1
+		}
+		_, err := fmt.Fprint(t.app.out, sideBySide(names, answers, width))
+		return err
+	}
+	for i, name := range names {
+		if err := t.printJSON(strings.TrimSuffix(name, bareBase), t.history[last].GetContent(), answers[i], ends[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// save appends the conversation to a file as a row that a training reads.
+func (t *talk) save(name string) error {
+	if name == "" {
+		return errors.New("/save: name a file")
+	}
+	type message struct {
+		Role    string `json:"role"`
+		Content string `json:"content"`
+	}
+	var row struct {
+		Messages []message `json:"messages"`
+	}
+	for _, m := range t.history {
+		row.Messages = append(row.Messages, message{m.GetRole(), m.GetContent()})
+	}
+	if len(row.Messages) < 2 {
+		return errors.New("/save: nothing has been said yet")
+	}
+	file, err := os.OpenFile(t.path(name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("/save: %w", err)
+	}
+	encoder := json.NewEncoder(file)
+	encoder.SetEscapeHTML(false)
+	if err := errors.Join(encoder.Encode(row), file.Close()); err != nil {
+		return fmt.Errorf("/save: %w", err)
+	}
+	fmt.Fprintf(t.app.err, "Saved %d messages to %s.\n", len(row.Messages), t.path(name))
+	return nil
+}
