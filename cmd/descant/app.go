@@ -78,7 +78,7 @@ func (a *app) rootCommand() (*cobra.Command, error) {
 		a.trainCommand(), a.estimateCommand(), a.evalCommand(), a.chatCommand(), a.upCommand(), a.finetuneCommand(), a.mergeCommand(), a.exportCommand(), a.verifyCommand(),
 		a.jobsCommand(), a.adaptersCommand(), a.datasetsCommand(), a.modelsCommand(),
 		a.validateCommand(), a.previewCommand(),
-		a.doctorCommand(), a.configCommand(), a.healthCommand(), a.versionCommand(), a.completionCommand())
+		a.doctorCommand(), a.configCommand(), a.healthCommand(), a.topCommand(), a.versionCommand(), a.completionCommand())
 	root.Long = root.Short + ".\n\n" + exitCodes
 	for _, kind := range serviceKinds() {
 		root.AddCommand(a.serviceCommand(kind))

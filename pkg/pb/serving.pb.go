@@ -131,7 +131,11 @@ type BaseAdvert struct {
 	// Requests that wait for a row.
 	Waiting uint32 `protobuf:"varint,5,opt,name=waiting,proto3" json:"waiting,omitempty"`
 	// Most requests that may wait; 0 is no bound.
-	MaxWaiting    uint32 `protobuf:"varint,6,opt,name=max_waiting,json=maxWaiting,proto3" json:"max_waiting,omitempty"`
+	MaxWaiting uint32 `protobuf:"varint,6,opt,name=max_waiting,json=maxWaiting,proto3" json:"max_waiting,omitempty"`
+	// Tokens of prompts that it has computed since the base was loaded.
+	PromptTokens int64 `protobuf:"varint,7,opt,name=prompt_tokens,json=promptTokens,proto3" json:"prompt_tokens,omitempty"`
+	// Tokens that it has generated since then.
+	OutputTokens  int64 `protobuf:"varint,8,opt,name=output_tokens,json=outputTokens,proto3" json:"output_tokens,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -204,6 +208,20 @@ func (x *BaseAdvert) GetWaiting() uint32 {
 func (x *BaseAdvert) GetMaxWaiting() uint32 {
 	if x != nil {
 		return x.MaxWaiting
+	}
+	return 0
+}
+
+func (x *BaseAdvert) GetPromptTokens() int64 {
+	if x != nil {
+		return x.PromptTokens
+	}
+	return 0
+}
+
+func (x *BaseAdvert) GetOutputTokens() int64 {
+	if x != nil {
+		return x.OutputTokens
 	}
 	return 0
 }
@@ -792,7 +810,7 @@ const file_descant_v1_serving_proto_rawDesc = "" +
 	"\x05bases\x18\x04 \x03(\v2\x16.descant.v1.BaseAdvertR\x05bases\x124\n" +
 	"\badapters\x18\x05 \x03(\v2\x18.descant.v1.AdapterStateR\badapters\x129\n" +
 	"\n" +
-	"updated_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\"\xa4\x01\n" +
+	"updated_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\"\xee\x01\n" +
 	"\n" +
 	"BaseAdvert\x12\x12\n" +
 	"\x04base\x18\x01 \x01(\tR\x04base\x12\x16\n" +
@@ -801,7 +819,9 @@ const file_descant_v1_serving_proto_rawDesc = "" +
 	"\tfree_rows\x18\x04 \x01(\rR\bfreeRows\x12\x18\n" +
 	"\awaiting\x18\x05 \x01(\rR\awaiting\x12\x1f\n" +
 	"\vmax_waiting\x18\x06 \x01(\rR\n" +
-	"maxWaiting\"\xed\x01\n" +
+	"maxWaiting\x12#\n" +
+	"\rprompt_tokens\x18\a \x01(\x03R\fpromptTokens\x12#\n" +
+	"\routput_tokens\x18\b \x01(\x03R\foutputTokens\"\xed\x01\n" +
 	"\fAdapterState\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +

@@ -58,6 +58,7 @@ func (s *Service) advert() *pb.WorkerAdvert {
 		advert.Bases = append(advert.Bases, &pb.BaseAdvert{
 			Base: m.base.Ref, Digest: m.base.Digest, Rows: uint32(s.cfg.MaxRows),
 			FreeRows: uint32(max(s.cfg.MaxRows-stats.Rows, 0)), Waiting: uint32(stats.Waiting + waiting), MaxWaiting: uint32(s.cfg.MaxWaiting),
+			PromptTokens: stats.PromptTokens, OutputTokens: stats.OutputTokens,
 		})
 	}
 	return advert
