@@ -129,7 +129,10 @@ func (t *table) get(kind string) (*Device, error) {
 
 func open(kind string) (*Device, error) {
 	if kind == Go {
-		backend, err := gobackend.New("")
+		// Operations that run side by side each wait for workers for their own parts. With as many such operations as
+		// there are workers nobody is left to run the parts, and all wait for ever (compute v0.1.3, Pool.Saturate). One
+		// after the other they still use all cores.
+		backend, err := gobackend.New("ops_sequential")
 		if err != nil {
 			return nil, fmt.Errorf("open device go: %w", err)
 		}
