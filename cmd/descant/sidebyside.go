@@ -15,9 +15,16 @@ func sideBySide(names, texts []string, width int) string {
 		}
 		return b.String()
 	}
-	cells, height := make([][]string, len(texts)), 0
+	cells, head, height := make([][]string, len(texts)), 0, 0
+	for i, name := range names {
+		cells[i] = wrap(name, each)
+		head = max(head, len(cells[i]))
+	}
 	for i, text := range texts {
-		cells[i] = append(wrap(names[i], each), strings.Repeat("─", each))
+		for len(cells[i]) < head { // answers begin on one line, however long the names are
+			cells[i] = append(cells[i], "")
+		}
+		cells[i] = append(cells[i], strings.Repeat("─", each))
 		cells[i] = append(cells[i], wrap(strings.TrimRight(text, "\n"), each)...)
 		height = max(height, len(cells[i]))
 	}

@@ -87,6 +87,10 @@ func TestSideBySide(t *testing.T) {
 	if got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
+	long := strings.Split(sideBySide([]string{"base", strings.Repeat("n", 30)}, texts, 51), "\n")
+	if rule := strings.Repeat("─", 24); long[2] != rule+" │ "+rule {
+		t.Errorf("below a long name: %q", long)
+	}
 	if got := sideBySide([]string{"a", "b"}, []string{"x\n", "y"}, 20); got != "── a\nx\n── b\ny\n" {
 		t.Errorf("without room: %q", got)
 	}
