@@ -510,11 +510,13 @@ func (x *Artifacts) GetLeak() *Leak {
 // Leak says how much of an evaluation dataset is in the training rows: a loss on such rows measures memory.
 type Leak struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Rows for evaluation, and how many of them are in the training rows, by their whole text or their question.
+	// Rows for evaluation.
 	EvalRows uint32 `protobuf:"varint,1,opt,name=eval_rows,json=evalRows,proto3" json:"eval_rows,omitempty"`
-	Leaked   uint32 `protobuf:"varint,2,opt,name=leaked,proto3" json:"leaked,omitempty"`
-	// Training rows that repeat a row for evaluation, and those that share only its question.
-	SameRow      uint32 `protobuf:"varint,3,opt,name=same_row,json=sameRow,proto3" json:"same_row,omitempty"`
+	// How many of them are in the training rows, by their whole text or their question.
+	Leaked uint32 `protobuf:"varint,2,opt,name=leaked,proto3" json:"leaked,omitempty"`
+	// Training rows that repeat a row for evaluation.
+	SameRow uint32 `protobuf:"varint,3,opt,name=same_row,json=sameRow,proto3" json:"same_row,omitempty"`
+	// Training rows that share only the question of one.
 	SameQuestion uint32 `protobuf:"varint,4,opt,name=same_question,json=sameQuestion,proto3" json:"same_question,omitempty"`
 	// Rows for evaluation beyond the most that are compared.
 	NotCompared   uint32 `protobuf:"varint,5,opt,name=not_compared,json=notCompared,proto3" json:"not_compared,omitempty"`
