@@ -12,6 +12,7 @@ import (
 
 	"descant/pkg/bus"
 	"descant/pkg/pb"
+	"descant/pkg/registry"
 )
 
 // completionPatience is how long a press of the tab key waits for a system that does not answer.
@@ -112,7 +113,13 @@ func adapterNames(ctx context.Context, b *bus.Bus) (names []cobra.Completion, er
 		return nil, err
 	}
 	for _, e := range reply.GetAdapters() {
+		if _, err := registry.Find(e, e.GetName()); err != nil {
+			continue // all of its versions were deleted
+		}
 		for _, v := range e.GetVersions() {
+			if v.GetDeletedAt() != nil {
+				continue
+			}
 			names = append(names, cobra.CompletionWithDesc(fmt.Sprintf("%s@%d", e.GetName(), v.GetVersion()), v.GetBase()))
 		}
 		names = append(names, cobra.CompletionWithDesc(e.GetName(), "newest version"))

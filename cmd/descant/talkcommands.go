@@ -142,7 +142,10 @@ func (t *talk) compare(ctx context.Context, names []string) error {
 		return err
 	}
 	for i, name := range names {
-		if err := t.printJSON(strings.TrimSuffix(name, bareBase), t.history[last].GetContent(), answers[i], ends[i]); err != nil {
+		if name == bareBase {
+			name = ""
+		}
+		if err := t.printJSON(name, t.history[last].GetContent(), answers[i], ends[i]); err != nil {
 			return err
 		}
 	}

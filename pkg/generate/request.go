@@ -185,7 +185,7 @@ func (e *Engine) Generate(ctx context.Context, req Request, emit func(Token) err
 		if err := emit(token); err != nil {
 			cancel()
 			<-seq.done
-			return Finish{}, err
+			return seq.finish, err
 		}
 	}
 	<-seq.done

@@ -1,6 +1,7 @@
 package generate
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -73,6 +74,11 @@ func (s *sampler) repeats() bool { return s.RepetitionPenalty != 0 && s.Repetiti
 
 // next chooses the next token from logits [vocab], which it changes.
 func (s *sampler) next(logits []float32) (Token, error) {
+	for _, l := range logits {
+		if l-l != 0 { // infinite or not a number
+			return Token{}, errNotFinite
+		}
+	}
 	var report *reporter
 	if s.logprobs {
 		report = newReporter(logits)
@@ -94,6 +100,10 @@ func (s *sampler) next(logits []float32) (Token, error) {
 	s.took(token.ID)
 	return token, nil
 }
+
+// errNotFinite ends a request whose logits are no numbers: nothing can be chosen by them. An adapter with huge weights, or
+// one that was damaged, gives such.
+var errNotFinite = errors.New("the model's logits are not finite: the adapter's weights are too large or damaged")
 
 // took remembers a chosen token.
 func (s *sampler) took(id int32) {

@@ -241,3 +241,27 @@ func TestEveryProblemOfARequestIsTold(t *testing.T) {
 		t.Errorf("fields %v, want %v", fields, want)
 	}
 }
+
+// TestLogitsThatAreNoNumbers end the request they belong to, whatever it samples by.
+func TestLogitsThatAreNoNumbers(t *testing.T) {
+	t.Parallel()
+	for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1))} {
+		for _, sampling := range []Sampling{{}, {Temperature: 1, TopP: 0.9}, {Temperature: 1e-9, MinP: 0.5}} {
+			if token, err := newSampler(&Request{Prompt: []int32{1}, Sampling: sampling}).next([]float32{0, bad, 2}); !errors.Is(err, errNotFinite) {
+				t.Errorf("%v with %+v chose %d, error %v", bad, sampling, token.ID, err)
+			}
+		}
+	}
+	for _, least := range []float64{1e-9, 1e9} {
+		s := Sampling{Temperature: least, TopP: 0.9, RepetitionPenalty: least}
+		if problems := s.Validate(); len(problems) > 0 {
+			t.Errorf("%g is refused: %v", least, problems)
+		}
+		if token, err := newSampler(&Request{Prompt: []int32{1}, Sampling: s}).next([]float32{-1000, 3, 1000}); err != nil || token.ID < 0 {
+			t.Errorf("%g chose %d, error %v", least, token.ID, err)
+		}
+	}
+	if problems := (Sampling{Temperature: 1e-39, RepetitionPenalty: 1e-50}).Validate(); len(problems) != 2 {
+		t.Errorf("problems %v", problems)
+	}
+}

@@ -52,13 +52,13 @@ func (s Sampling) Validate() []job.Problem {
 			problems = append(problems, job.Problem{Field: name, Found: fmt.Sprint(value), Reason: "is out of range", Next: want})
 		}
 	}
-	finite := func(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
-	check(finite(s.Temperature) && s.Temperature >= 0, "temperature", s.Temperature, "give 0 (greedy) or more")
+	// What logits are divided by must leave them finite in float32.
+	divides := func(x float64) bool { return x == 0 || x >= 1e-9 && x <= 1e9 }
+	check(divides(s.Temperature), "temperature", s.Temperature, "give 0 (greedy) or a value from 1e-9 to 1e9")
 	check(s.TopK >= 0, "top_k", s.TopK, "give 0 (off) or more")
 	check(s.TopP >= 0 && s.TopP <= 1, "top_p", s.TopP, "give a value from 0 to 1")
 	check(s.MinP >= 0 && s.MinP <= 1, "min_p", s.MinP, "give a value from 0 to 1")
-	check(finite(s.RepetitionPenalty) && s.RepetitionPenalty >= 0, "repetition_penalty", s.RepetitionPenalty,
-		"give a value above 0, 1 is neutral")
+	check(divides(s.RepetitionPenalty), "repetition_penalty", s.RepetitionPenalty, "give a value from 1e-9 to 1e9, 1 is neutral")
 	check(math.Abs(s.FrequencyPenalty) <= 2, "frequency_penalty", s.FrequencyPenalty, "give a value from -2 to 2")
 	check(math.Abs(s.PresencePenalty) <= 2, "presence_penalty", s.PresencePenalty, "give a value from -2 to 2")
 	for _, id := range slices.Sorted(maps.Keys(s.LogitBias)) {

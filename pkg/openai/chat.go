@@ -67,11 +67,11 @@ func ReadChat(data []byte) (*Completion, error) {
 		req.TopLogprobs = &top
 	}
 	o.Only("modalities", "only text is generated", `["text"]`)
-	for name, reason := range map[string]string{
-		"audio": "only text is generated", "prediction": "predicted outputs are not used", "web_search_options": "there is no web search",
-		"functions": "use tools", "function_call": "use tool_choice", "reasoning_effort": "the model decides by itself", "verbosity": "say it in the messages",
+	for _, field := range []struct{ name, reason string }{
+		{"audio", "only text is generated"}, {"prediction", "predicted outputs are not used"}, {"web_search_options", "there is no web search"},
+		{"functions", "use tools"}, {"function_call", "use tool_choice"}, {"reasoning_effort", "the model decides by itself"}, {"verbosity", "say it in the messages"},
 	} {
-		o.Only(name, reason)
+		o.Only(field.name, field.reason)
 	}
 	o.Close()
 	if err := o.Err(); err != nil {

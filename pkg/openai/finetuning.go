@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"math"
 
-	"google.golang.org/protobuf/encoding/protojson"
-
 	"descant/pkg/job"
 	"descant/pkg/pb"
 )
@@ -128,11 +126,7 @@ func JobStatus(state string) string {
 
 // NewFineTuningJob shows a job.
 func NewFineTuningJob(view *pb.JobView) (*FineTuningJob, error) {
-	data, err := protojson.Marshal(view.GetSpec())
-	if err != nil {
-		return nil, job.BugError("read the job's spec", err)
-	}
-	spec, err := job.ParseSpec(data)
+	spec, err := job.ParseSpecObject(view.GetSpec().AsMap())
 	if err != nil {
 		return nil, job.BugError("read the job's spec", err)
 	}

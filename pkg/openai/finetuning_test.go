@@ -3,6 +3,7 @@ package openai
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"testing"
 	"time"
 
@@ -67,6 +68,7 @@ func TestNewFineTuningJob(t *testing.T) {
 	t.Parallel()
 	request := job.NewRequest()
 	request.Model, request.MaxSteps, request.NumTrainEpochs, request.GradientAccumulationSteps = "m", 0, 2, 8
+	request.Seed = math.MaxInt64 // which travels as a text
 	spec := job.NewSpec(request, "sha256:aa", "sha256:aa", nil)
 	object, err := bus.Object(spec.Canonical())
 	if err != nil {
@@ -79,7 +81,7 @@ func TestNewFineTuningJob(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if one.Status != StatusRunning || one.TrainingFile != "file-1" || one.Hyperparameters.NEpochs != 2 || one.Hyperparameters.BatchSize != 8 ||
+	if one.Seed != math.MaxInt64 || one.Status != StatusRunning || one.TrainingFile != "file-1" || one.Hyperparameters.NEpochs != 2 || one.Hyperparameters.BatchSize != 8 ||
 		one.Hyperparameters.LearningRateMultiplier != 1 || *one.EstimatedFinish != 1005 || one.Error != nil || one.FineTunedModel != nil || one.TrainedTokens != nil {
 		t.Errorf("running %+v", one)
 	}

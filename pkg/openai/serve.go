@@ -76,7 +76,9 @@ func wholeAnswer(w http.ResponseWriter, r *http.Request, c *Completion, ask Ask,
 	open := len(choices)
 	for chunk, err := range ask(r.Context(), c.Request) {
 		if err != nil {
-			WriteError(w, completionError(err))
+			if r.Context().Err() == nil { // else the client is gone
+				WriteError(w, completionError(err))
+			}
 			return
 		}
 		i := int(chunk.GetIndex())
@@ -113,6 +115,9 @@ func streamAnswer(w http.ResponseWriter, r *http.Request, c *Completion, ask Ask
 	for {
 		select {
 		case next, more := <-chunks:
+			if ctx.Err() != nil {
+				return // the client is gone
+			}
 			if !more {
 				stream.Fail(errCut)
 				return

@@ -27,9 +27,6 @@ func NewEventStream(w http.ResponseWriter) *EventStream {
 	return &EventStream{w: w, control: http.NewResponseController(w)}
 }
 
-// Started tells whether the head of the answer was sent.
-func (s *EventStream) Started() bool { return s.started }
-
 // Send writes v as one event.
 func (s *EventStream) Send(v any) error { return s.SendID("", v) }
 

@@ -113,8 +113,11 @@ func GetFolder(ctx context.Context, objects *blob.Store, prefix string) (Folder,
 	if err != nil {
 		return folder, job.InfrastructureError(job.CodeStore, "read manifest of "+prefix, err)
 	}
-	if err := json.Unmarshal(data, &folder); err != nil || folder.Format != folderFormat {
-		return folder, damaged("read manifest of "+prefix, fmt.Errorf("format %d, error %w", folder.Format, err))
+	if err := json.Unmarshal(data, &folder); err != nil {
+		return folder, damaged("read manifest of "+prefix, err)
+	}
+	if folder.Format != folderFormat {
+		return folder, damaged("read manifest of "+prefix, fmt.Errorf("format %d is not known", folder.Format))
 	}
 	return folder, nil
 }

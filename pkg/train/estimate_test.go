@@ -79,8 +79,8 @@ func checkEstimate(t *testing.T, cfg Config, got *Estimate) {
 	}
 }
 
-// TestEstimateOfOneLayer names only the second layer, which a base of one layer does not have.
-func TestEstimateOfOneLayer(t *testing.T) {
+// TestEstimateOfSecondLayer trains the second layer alone, where the made-up base trains both.
+func TestEstimateOfSecondLayer(t *testing.T) {
 	t.Parallel()
 	for name, set := range map[string]func(*job.Training){
 		"layers_to_transform": func(o *job.Training) { o.LayersToTransform = job.LayerList{1} },

@@ -101,11 +101,10 @@ func lines(rows Rows, size, maxLength, vocab int) ([]*microBatch, error) {
 		return nil, err
 	}
 	order := make([]int, rows.Len())
-	length := func(i int) int { ids, _ := rows.Row(i); return len(ids) }
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(i, k int) int { return cmp.Compare(length(k), length(i)) })
+	slices.SortStableFunc(order, func(i, k int) int { return cmp.Compare(b.length(k), b.length(i)) })
 	parts := slices.Collect(slices.Chunk(order, size))
 	b.sizes = b.sizesFor(parts, len(parts))
 	list := make([]*microBatch, len(parts))

@@ -29,7 +29,7 @@ func (b *batches) line(part []int) *microBatch {
 }
 
 // places gives what the layers must know about the places of the tokens: the angles cos and sin [1, width, HeadDim/2],
-// and of a line, whose positions begin anew with every document, also what [layerInputs] says of it. p frees them.
+// and of a line, whose positions begin anew with every document, also what [layerInputs] says of it. p frees those of a line.
 func (e *engine) places(p *passed) ([]*model.Array, error) {
 	b := p.batch
 	if b.lanes == nil {
@@ -115,8 +115,7 @@ func (l layerInputs) attend(q, k, v *Node, window int) *Node {
 func (l layerInputs) pullAttend(q, k, v, out, d *Node, window int) (dq, dk, dv *Node) {
 	if l.segments == nil {
 		mask := model.CausalMask(q.Graph(), q.Shape().Dim(1), window)
-		dq, dk, dv = model.PullAttend(q, k, v, mask, out, d)
-		return dq, dk, dv
+		return model.PullAttend(q, k, v, mask, out, d)
 	}
 	// What a lane holds beyond its unit has no gradient.
 	d = l.cut(d)

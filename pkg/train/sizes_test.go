@@ -23,13 +23,12 @@ func TestLines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	type pair struct{ width, lane int }
-	shapes := map[pair]bool{}
+	shapes := map[shape]bool{}
 	tokens, computed := 0, 0
 	seen := make([]bool, len(rows))
 	for step := range b.perEpoch() {
 		for _, m := range b.step(step) {
-			shapes[pair{m.width, m.lane}] = true
+			shapes[m.shape()] = true
 			tokens, computed = tokens+m.tokens, computed+m.width
 			for i, d := range m.documents {
 				row := m.index[i]
@@ -39,6 +38,9 @@ func TestLines(t *testing.T) {
 				seen[row] = true
 			}
 			segments, at, back := m.laneTables()
+			if m.tokens < m.width && back[m.tokens] != -1 {
+				t.Fatalf("step %d: what lies beyond the last unit is place %d of the lanes", step, back[m.tokens])
+			}
 			for i, s := range segments {
 				if (s > 0) != (int(at[i]) < m.tokens && int(back[at[i]]) == i) {
 					t.Fatalf("step %d: place %d of the lanes is %d on the line, and that %d", step, i, at[i], back[at[i]])
@@ -56,4 +58,21 @@ func TestLines(t *testing.T) {
 		t.Errorf("%.1f %% of the tokens are padding", 100*share)
 	}
 	t.Logf("%d shapes, %.1f %% padding", len(shapes), 100*float64(computed-tokens)/float64(tokens))
+}
+
+// TestRareLongRow has one row that is longer than all that the sizes are chosen from.
+func TestRareLongRow(t *testing.T) {
+	t.Parallel()
+	var rows table
+	for range sampledBatches + 1 {
+		rows = append(rows, slices.Repeat([]int32{1}, 20))
+	}
+	rows = append(rows, slices.Repeat([]int32{1}, 500))
+	b, err := newBatches(rows, 1, 1, 1, 512, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := b.line([]int{len(rows) - 1}); m.tokens != 500 || m.lane != 512 || m.width != 512 {
+		t.Errorf("%d tokens on a line of %d with lanes of %d", m.tokens, m.width, m.lane)
+	}
 }

@@ -72,11 +72,15 @@ func (t *loraTarget) block(layer int, frozen []*Node, flat, key *Node) (*model.B
 }
 
 func (t *loraTarget) adapter(layer int, flat, key *Node) func(string, *Node, *Node) (adapterGradient, bool) {
+	var parts []*Node
+	if flat != nil {
+		parts = t.plan.Split(layer, flat)
+	}
 	return func(module string, x, dy *Node) (g adapterGradient, found bool) {
 		for i, m := range t.plan.Layers[layer] {
 			if m.Local == module {
 				g.at = 2 * i
-				g.dx, g.dA, g.dB = t.plan.Pull(layer, i, t.plan.Split(layer, flat), key, x, dy)
+				g.dx, g.dA, g.dB = t.plan.Pull(layer, i, parts, key, x, dy)
 				return g, true
 			}
 		}

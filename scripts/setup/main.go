@@ -26,7 +26,6 @@ Usage:
   --servers  also build nats-server, the nats command line tool and MinIO, which the tests start as real
              processes (once; about ten minutes on two cores)
   --sdks     also install OpenAI's SDKs for Python and Node, and schemathesis, with which the HTTP API is tested;
-             a language that is not on this machine is left out
   --env      print the export lines that plain go build and go test need, and install nothing
 
 Environment:
@@ -89,7 +88,6 @@ func run(ctx context.Context, servers, sdks, env bool) error {
 		}
 		path, err := p.install(ctx, cache, say)
 		switch {
-		case errors.Is(err, errNoInterpreter):
 		case err != nil:
 			failed = append(failed, fmt.Errorf("%s: %w", p.name, err))
 			say("failed")

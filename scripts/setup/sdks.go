@@ -20,10 +20,7 @@ var requirements []byte
 // nodeSDK is OpenAI's SDK for Node, which needs nothing else.
 const nodeSDK = "openai@7.57.0"
 
-// errNoInterpreter says that this machine cannot run an SDK; its tests do not run there either.
-var errNoInterpreter = errors.New("not on this machine")
-
-// sdkParts are the SDKs with which the HTTP API is tested, for the interpreters that are here.
+// sdkParts are the SDKs with which the HTTP API is tested.
 func sdkParts() []part {
 	return []part{{"OpenAI's Python SDK and schemathesis", installPythonSDK}, {"OpenAI's Node SDK", installNodeSDK}}
 }
@@ -31,8 +28,7 @@ func sdkParts() []part {
 func installPythonSDK(ctx context.Context, cache string, say func(string)) (string, error) {
 	python, err := exec.LookPath("python3")
 	if err != nil {
-		say("python3 is not on this machine, so its SDK is left out")
-		return "", errNoInterpreter
+		return "", errors.New("python3 is not on this machine: install it with its venv module")
 	}
 	dir := filepath.Join(cache, "sdk", "python")
 	return dir, installOnce(dir, blob.Digest(requirements), func() error {
@@ -51,8 +47,7 @@ func installPythonSDK(ctx context.Context, cache string, say func(string)) (stri
 func installNodeSDK(ctx context.Context, cache string, say func(string)) (string, error) {
 	npm, err := exec.LookPath("npm")
 	if err != nil {
-		say("npm is not on this machine, so its SDK is left out")
-		return "", errNoInterpreter
+		return "", errors.New("npm is not on this machine: install Node with npm")
 	}
 	dir := filepath.Join(cache, "sdk", "node")
 	return dir, installOnce(dir, nodeSDK, func() error {

@@ -23,7 +23,7 @@ type phase struct {
 var recipe = struct {
 	shape     shape
 	maxLength int // in tokens; longer rows are left out
-	// batch rows make a step, microBatch of them a rectangle of similar lengths.
+	// batch rows make a step, microBatch of them, of similar lengths, pass the layers together.
 	batch, microBatch int
 	beta2             float64 // AdamW; below the default since the run is short
 	phases            []phase

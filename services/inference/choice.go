@@ -110,8 +110,8 @@ func (c *choice) run(ctx context.Context, e engine, request generate.Request) er
 		return err
 	}
 	if stopped {
-		return c.last(&pb.ChatChunk{Index: &c.index, Logprobs: c.logprobs()},
-			generate.Finish{Reason: generate.ReasonStop, CompletionTokens: c.tokens})
+		finish.Reason, finish.CompletionTokens = generate.ReasonStop, c.tokens
+		return c.last(&pb.ChatChunk{Index: &c.index, Logprobs: c.logprobs()}, finish)
 	}
 	text, hit := c.stops.push(c.stream.Flush())
 	c.sent += len(text)

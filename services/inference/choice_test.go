@@ -36,7 +36,7 @@ func (e *script) Generate(_ context.Context, req generate.Request, emit func(gen
 			}
 		}
 		if err := emit(token); err != nil {
-			return generate.Finish{}, err
+			return generate.Finish{PromptTokens: len(req.Prompt), CachedTokens: 3}, err
 		}
 	}
 	return generate.Finish{Reason: generate.ReasonStop, StopID: e.stop, PromptTokens: len(req.Prompt), CompletionTokens: len(e.ids) + 1, CachedTokens: 3}, nil
