@@ -49,8 +49,8 @@ bench-train: setup ## compare training with PyTorch + PEFT (needs Python; TOKENI
 bench: setup ## run the Go benchmarks
 	$(native) $(GO) test -run '^$$' -bench . -benchtime 3x ./pkg/...
 
-bench-serve: setup ## measure the inference engine, alternately with llama.cpp where node is there (BENCH_SERVE="--model … --dtype bf16")
-	$(native) $(GO) run ./scripts/benchserve --peer $(DESCANT_CACHE)/llama-cpp $(BENCH_SERVE)
+bench-serve: setup ## measure the inference engine, alternately with llama.cpp and transformers (BENCH_SERVE="--model … --dtype bf16"; needs npm and Python)
+	$(native) $(GO) run ./scripts/benchserve --cache $(DESCANT_CACHE) $(BENCH_SERVE)
 
 lint: setup ## run golangci-lint and buf
 	$(GO) build -C scripts/tools/lint -o $(DESCANT_CACHE)/bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -26,8 +28,8 @@ const (
 
 // exportOptions are the flags of `descant export gguf`.
 type exportOptions struct {
-	adapter, model, from, outputDir string
-	base, force                     bool
+	adapter, model, from, outputDir, outType string
+	base, force                              bool
 }
 
 // exportResult is what `descant export gguf` reports.
@@ -47,11 +49,12 @@ func (a *app) exportCommand() *cobra.Command {
 		Use: "gguf [ADAPTER]", Short: "Write an adapter, and with --base its base, for llama.cpp and Ollama", Args: atMostArgs(1),
 		Long: `Write an adapter, and with --base its base, as GGUF files for llama.cpp and Ollama, with a Modelfile. ADAPTER is a
 folder (ours, or one that PEFT saved), or a published adapter as name or name@version; without it, --base and
---model write a base alone. The adapter is written in float32, the base in its own dtype.`,
+--model write a base alone. The adapter is written in float32, the base in its own dtype
+or as --outtype says.`,
 		Example: `  descant export gguf out/ --output-dir gguf/
   descant export gguf my-adapter@3 --base --output-dir gguf/ && ollama create my-adapter -f gguf/Modelfile
   descant export gguf out/ --from qwen2.5:0.5b-instruct-fp16 --output-dir gguf/
-  descant export gguf --base --model builtin:tiny --output-dir gguf/`,
+  descant export gguf --base --outtype q8_0 --model builtin:tiny --output-dir gguf/`,
 	}, "hub bus blob embedded", func(ctx context.Context, args []string) error {
 		if len(args) == 1 {
 			o.adapter = args[0]
@@ -68,6 +71,7 @@ folder (ours, or one that PEFT saved), or a published adapter as name or name@ve
 	f.StringVar(&o.outputDir, "output-dir", "gguf", "folder for the files")
 	f.StringVar(&o.model, "model", "", "base model (default: the one that the adapter names)")
 	f.BoolVar(&o.base, "base", false, "write the base as well")
+	f.StringVar(&o.outType, "outtype", "auto", "type of the base's matrices with --base: "+strings.Join(gguf.OutTypes(), ", ")+" (auto: their own)")
 	f.StringVar(&o.from, "from", "", "base in the Modelfile: a model of Ollama or a GGUF file (default: what --base writes, else the base's folder)")
 	f.BoolVar(&o.force, "force", false, "replace the output folder if it exists")
 	return group("export", "Write adapters and bases for other programs", "  descant export gguf out/ --output-dir gguf/", cmd)
@@ -76,6 +80,10 @@ folder (ours, or one that PEFT saved), or a published adapter as name or name@ve
 func (a *app) exportGGUF(ctx context.Context, o exportOptions) error {
 	if o.adapter == "" && (!o.base || o.model == "") {
 		return &exitError{code: exitUsage, err: errors.New("there is nothing to export: name an adapter, or a base with --base --model\nSee: descant export gguf --help")}
+	}
+	if !slices.Contains(gguf.OutTypes(), o.outType) || o.outType != "auto" && !o.base {
+		return &exitError{code: exitUsage, err: fmt.Errorf("--outtype %s: give one of %s, and --base with it: adapters are always float32", o.outType,
+			strings.Join(gguf.OutTypes(), ", "))}
 	}
 	out, err := newOutputDir(o.outputDir, o.force)
 	if err != nil {
@@ -125,7 +133,7 @@ func (a *app) writeGGUF(ctx context.Context, source *adapterSource, o exportOpti
 	}
 	if o.base {
 		show := a.newMeter("writing " + ggufBaseFile)
-		err := gguf.WriteBase(ctx, filepath.Join(dir, ggufBaseFile), source.base.Dir, source.baseName, show.report)
+		err := gguf.WriteBase(ctx, filepath.Join(dir, ggufBaseFile), source.base.Dir, gguf.BaseOptions{Name: source.baseName, OutType: o.outType, Progress: show.report})
 		show.end()
 		if err != nil {
 			return err

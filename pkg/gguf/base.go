@@ -14,9 +14,38 @@ import (
 // ErrNoForm says that llama.cpp cannot compute a base as transformers does.
 var ErrNoForm = errors.New("it has no form in llama.cpp")
 
-// WriteBase writes a model folder as a GGUF file: matrices in their own dtype (F32, F16 or BF16), vectors in
+// BaseOptions say how [WriteBase] writes a base.
+type BaseOptions struct {
+	Name string
+	// OutType is what matrices are stored as, one of [OutTypes]; "" and "auto" are their own dtype.
+	OutType string
+	// Progress, if not nil, hears of the bytes of tensors that are written, and of all.
+	Progress func(done, total int64)
+}
+
+// OutTypes are the values of [BaseOptions.OutType], named as by llama.cpp's converter.
+func OutTypes() []string { return []string{"auto", "f32", "f16", "bf16", "q8_0"} }
+
+// outType is the type that OutType names; own says that every matrix keeps its dtype.
+func outType(name string) (kind Type, own bool, err error) {
+	switch name {
+	case "", "auto":
+		return 0, true, nil
+	case "f32":
+		return F32, false, nil
+	case "f16":
+		return F16, false, nil
+	case "bf16":
+		return BF16, false, nil
+	case "q8_0":
+		return Q8_0, false, nil
+	}
+	return 0, false, fmt.Errorf("the type %q cannot be exported: give one of %s", name, strings.Join(OutTypes(), ", "))
+}
+
+// WriteBase writes a model folder as a GGUF file: matrices in their own dtype (F32, F16 or BF16) or quantised, vectors in
 // float32, the tokenizer and the chat template. Tensors are streamed.
-func WriteBase(ctx context.Context, path, dir, name string, progress func(done, total int64)) error {
+func WriteBase(ctx context.Context, path, dir string, o BaseOptions) error {
 	cfg, err := model.ReadConfig(dir)
 	if err != nil {
 		return err
@@ -31,6 +60,9 @@ func WriteBase(ctx context.Context, path, dir, name string, progress func(done, 
 	}
 	defer set.Close()
 	b := &base{cfg: cfg, arch: arch, set: set}
+	if b.kind, b.own, err = outType(o.OutType); err != nil {
+		return err
+	}
 	if err := b.tensors(ctx); err != nil {
 		return fmt.Errorf("export %s: %w", dir, err)
 	}
@@ -38,8 +70,8 @@ func WriteBase(ctx context.Context, path, dir, name string, progress func(done, 
 	if err != nil {
 		return fmt.Errorf("export %s: %w", dir, err)
 	}
-	fields := append(b.fields(name), vocabulary...)
-	return Write(path, fields, b.list, progress)
+	fields := append(b.fields(o.Name), vocabulary...)
+	return Write(path, fields, b.list, o.Progress)
 }
 
 type base struct {
@@ -47,6 +79,9 @@ type base struct {
 	arch string
 	set  *safetensors.Set
 	list []Tensor
+	// kind is the type of the matrices, unless they keep their own.
+	kind Type
+	own  bool
 }
 
 // fields are the architecture's numbers, in the keys that llama.cpp reads.
@@ -120,8 +155,14 @@ func (b *base) add(ctx context.Context, t model.Tensor, dtype safetensors.DType)
 	if err != nil {
 		return err
 	}
-	if len(t.Shape) == 1 {
+	switch {
+	case len(t.Shape) == 1:
 		kind = F32
+	case !b.own:
+		kind = b.kind
+	}
+	if kind == Q8_0 && t.Shape[1]%q8Block != 0 {
+		return fmt.Errorf("its rows have %d elements: q8_0 needs a multiple of %d", t.Shape[1], q8Block)
 	}
 	b.list = append(b.list, Tensor{Name: name, Type: kind, Shape: t.Shape, Stream: func(w io.Writer) error {
 		if ctx.Err() != nil {
@@ -129,27 +170,47 @@ func (b *base) add(ctx context.Context, t model.Tensor, dtype safetensors.DType)
 		}
 		data := b.set.Bytes(t.Name)
 		defer model.Forget(data)
-		rowBytes := len(data) / t.Shape[0]
-		if kind == F32 && dtype != safetensors.F32 {
-			values, err := safetensors.DecodeFloat32(dtype, data)
+		rows := t.Shape[0]
+		if len(t.Shape) == 1 && order == nil {
+			rows = 1
+		}
+		rowBytes := len(data) / rows
+		for row := range rows {
+			from := row
+			if order != nil {
+				from = order(row)
+			}
+			part, err := converted(kind, dtype, data[from*rowBytes:(from+1)*rowBytes])
 			if err != nil {
 				return err
 			}
-			data, rowBytes = model.AsBytes(values), 4*len(values)/t.Shape[0]
-		}
-		if order == nil {
-			_, err := w.Write(data)
-			return err
-		}
-		for row := range t.Shape[0] {
-			from := order(row)
-			if _, err := w.Write(data[from*rowBytes : (from+1)*rowBytes]); err != nil {
+			if _, err := w.Write(part); err != nil {
 				return err
 			}
 		}
 		return nil
 	}})
 	return nil
+}
+
+// converted brings elements from a checkpoint's dtype to the type of the file.
+func converted(kind Type, dtype safetensors.DType, data []byte) ([]byte, error) {
+	if own, err := typeOf(dtype); err == nil && own == kind {
+		return data, nil
+	}
+	values, err := safetensors.DecodeFloat32(dtype, data)
+	if err != nil {
+		return nil, err
+	}
+	switch kind {
+	case F16:
+		return safetensors.EncodeFloat32(safetensors.F16, values)
+	case BF16:
+		return safetensors.EncodeFloat32(safetensors.BF16, values)
+	case Q8_0:
+		return appendQ8(nil, values), nil
+	}
+	return safetensors.EncodeFloat32(safetensors.F32, values)
 }
 
 // name translates a tensor's name, and tells how its rows are ordered.

@@ -2,10 +2,12 @@ package gguf
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -149,7 +151,7 @@ func TestBase(t *testing.T) {
 	dir := parity + "qwen2-tied/base"
 	path := filepath.Join(t.TempDir(), "base.gguf")
 	var done, total int64
-	if err := WriteBase(t.Context(), path, dir, "tied", func(d, all int64) { done, total = d, all }); err != nil {
+	if err := WriteBase(t.Context(), path, dir, BaseOptions{Name: "tied", Progress: func(d, all int64) { done, total = d, all }}); err != nil {
 		t.Fatal(err)
 	}
 	if done != total || total == 0 {
@@ -230,7 +232,7 @@ func TestBaseDTypes(t *testing.T) {
 	cfg := config(t, text)
 	dir, list := madeBase(t, text)
 	path := filepath.Join(dir, "base.gguf")
-	if err := WriteBase(t.Context(), path, dir, "x", nil); err != nil {
+	if err := WriteBase(t.Context(), path, dir, BaseOptions{Name: "x"}); err != nil {
 		t.Fatal(err)
 	}
 	got := readFile(t, path)
@@ -255,14 +257,14 @@ func TestBaseDTypes(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(qwen), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := WriteBase(t.Context(), path, dir, "x", nil); err == nil || !strings.Contains(err.Error(), "bias is missing") {
+	if err := WriteBase(t.Context(), path, dir, BaseOptions{Name: "x"}); err == nil || !strings.Contains(err.Error(), "bias is missing") {
 		t.Errorf("a base that lacks tensors was exported: %v", err)
 	}
 	// llama.cpp reads no bias of o_proj for qwen3, and no rope factors.
 	for _, biased := range []string{"true", "false"} {
 		qwen3 := strings.Replace(text, `"model_type":"llama"`, `"model_type":"qwen3","head_dim":4,"attention_bias":`+biased, 1)
 		other, _ := madeBase(t, qwen3)
-		if err := WriteBase(t.Context(), path, other, "x", nil); !errors.Is(err, ErrNoForm) {
+		if err := WriteBase(t.Context(), path, other, BaseOptions{Name: "x"}); !errors.Is(err, ErrNoForm) {
 			t.Errorf("attention_bias %s: a base that llama.cpp computes otherwise was exported: %v", biased, err)
 		}
 	}
@@ -276,8 +278,50 @@ func TestBaseDTypes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := WriteBase(t.Context(), path, dir, "x", nil); err == nil || !strings.Contains(err.Error(), "not of a kind that can be exported") {
+	if err := WriteBase(t.Context(), path, dir, BaseOptions{Name: "x"}); err == nil || !strings.Contains(err.Error(), "not of a kind that can be exported") {
 		t.Errorf("a tokenizer of another kind was exported: %v", err)
+	}
+}
+
+// TestOutTypes writes matrices in another dtype; vectors are float32 always.
+func TestOutTypes(t *testing.T) {
+	t.Parallel()
+	dir := parity + "qwen2-tied/base"
+	own := filepath.Join(t.TempDir(), "base.gguf")
+	if err := WriteBase(t.Context(), own, dir, BaseOptions{Name: "x"}); err != nil {
+		t.Fatal(err)
+	}
+	const matrix, vector = "blk.0.ffn_down.weight", "blk.0.attn_norm.weight"
+	want := readFile(t, own).tensors[matrix].floats()
+	for name, limit := range map[string]float64{"f32": 0, "f16": 1.0 / 2048, "bf16": 1.0 / 256, "q8_0": 1.0 / 254} {
+		path := filepath.Join(t.TempDir(), "base.gguf")
+		if err := WriteBase(t.Context(), path, dir, BaseOptions{Name: "x", OutType: name}); err != nil {
+			t.Fatal(err)
+		}
+		file := readFile(t, path)
+		got := file.tensors[matrix]
+		if kind, _, _ := outType(name); got.kind != uint32(kind) || file.tensors[vector].kind != uint32(F32) {
+			t.Errorf("%s: a matrix has type %d, a vector %d", name, got.kind, file.tensors[vector].kind)
+		}
+		for i, v := range got.floats() {
+			// A scale of Q8_0 belongs to the largest of a block.
+			scale := float64(want[i])
+			if name == "q8_0" {
+				scale = float64(slices.MaxFunc(want[i/q8Block*q8Block:][:q8Block], func(a, b float32) int { return cmp.Compare(math.Abs(float64(a)), math.Abs(float64(b))) }))
+			}
+			if math.Abs(float64(v-want[i])) > 1.001*limit*math.Abs(scale)+0x1p-25 { // half of float16's smallest step
+				t.Fatalf("%s: element %d is %g, in the base %g", name, i, v, want[i])
+			}
+		}
+	}
+	// The bytes of ggml's own rounding: the scale 1 as float16, halves away from zero.
+	block := make([]float32, q8Block)
+	copy(block, []float32{127, -127, 0.5, -0.5, 1.4})
+	if got := appendQ8(nil, block); !bytes.Equal(got[:8], []byte{0x00, 0x3c, 127, 129, 1, 255, 1, 0}) || len(got) != q8Bytes {
+		t.Errorf("a block is % x", got)
+	}
+	if err := WriteBase(t.Context(), own, dir, BaseOptions{OutType: "q4_k"}); err == nil || !strings.Contains(err.Error(), "give one of auto, f32") {
+		t.Errorf("an unknown type: %v", err)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"math"
 	"os"
 	"testing"
+
+	"descant/pkg/safetensors"
 )
 
 // read is a file taken apart by the description of the format, apart from the code that writes.
@@ -23,9 +25,23 @@ type readTensor struct {
 }
 
 func (t readTensor) floats() []float32 {
-	out := make([]float32, len(t.data)/4)
-	for i := range out {
-		out[i] = math.Float32frombits(binary.LittleEndian.Uint32(t.data[4*i:]))
+	var out []float32
+	switch Type(t.kind) {
+	case F16, BF16:
+		dtype := safetensors.F16
+		if Type(t.kind) == BF16 {
+			dtype = safetensors.BF16
+		}
+		out, _ = safetensors.DecodeFloat32(dtype, t.data)
+	case Q8_0:
+		for at := 0; at < len(t.data); at += q8Bytes {
+			d := safetensors.HalfToFloat32(binary.LittleEndian.Uint16(t.data[at:]))
+			for _, q := range t.data[at+2 : at+q8Bytes] {
+				out = append(out, d*float32(int8(q)))
+			}
+		}
+	default:
+		out, _ = safetensors.DecodeFloat32(safetensors.F32, t.data)
 	}
 	return out
 }

@@ -21,15 +21,19 @@ type Type uint32
 const (
 	F32  Type = 0
 	F16  Type = 1
+	Q8_0 Type = 8 // blocks of 32 elements: see [appendQ8]
 	BF16 Type = 30
 )
 
-// size is the number of bytes of one element.
-func (t Type) size() int {
-	if t == F32 {
-		return 4
+// bytes is what so many elements take; of Q8_0 they must be whole blocks.
+func (t Type) bytes(elements int) int {
+	switch t {
+	case F32:
+		return 4 * elements
+	case Q8_0:
+		return elements / q8Block * q8Bytes
 	}
-	return 2
+	return 2 * elements
 }
 
 // typeOf is the type of a safetensors dtype.
@@ -62,11 +66,11 @@ type Tensor struct {
 }
 
 func (t Tensor) bytes() int {
-	n := t.Type.size()
+	n := 1
 	for _, d := range t.Shape {
 		n *= d
 	}
-	return n
+	return t.Type.bytes(n)
 }
 
 // Write writes a file, which appears under its name only when it is complete and on disk. progress, if not nil,

@@ -16,7 +16,10 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// engine is descant's own with eight adapters.
+// slots is the number of adapters.
+const slots = 8
+
+// engine is descant's own with all adapters.
 type engine struct {
 	*generate.Engine
 	o     options
@@ -25,7 +28,7 @@ type engine struct {
 	seed uint64
 }
 
-// startEngine makes eight adapters of rank 8 on all linear layers, and an engine that has compiled everything.
+// startEngine makes the adapters, of rank 8 on all linear layers, and an engine that has compiled everything.
 func startEngine(ctx context.Context, dev *device.Device, o options, work string) (*engine, error) {
 	cfg, err := model.ReadConfig(o.model)
 	if err != nil {
@@ -33,7 +36,7 @@ func startEngine(ctx context.Context, dev *device.Device, o options, work string
 	}
 	start := time.Now()
 	e, err := generate.New(dev, o.model, generate.Options{
-		MaxRows: slices.Max(o.streams), MaxContext: min(cfg.MaxContext(), o.prompt+o.tokens), Slots: 8, MaxRank: 8,
+		MaxRows: slices.Max(o.streams), MaxContext: min(cfg.MaxContext(), o.prompt+o.tokens), Slots: slots, MaxRank: 8,
 		DType: o.dtype, PrefixCache: -1, MaxWaiting: 256,
 	})
 	if err != nil {
@@ -44,7 +47,7 @@ func startEngine(ctx context.Context, dev *device.Device, o options, work string
 		return nil, err
 	}
 	fmt.Printf("descant started in %.1f s, %d programs\n", time.Since(start).Seconds(), e.Stats().Compilations)
-	for i := range 8 {
+	for i := range slots {
 		dir := adapterDir(work, i)
 		if err := makeAdapter(cfg, dir, int64(i)); err != nil {
 			e.Close()
@@ -55,7 +58,7 @@ func startEngine(ctx context.Context, dev *device.Device, o options, work string
 			e.Close()
 			return nil, err
 		}
-		if i == 7 {
+		if i == slots-1 {
 			fmt.Printf("an adapter was loaded in %.0f ms\n", 1000*time.Since(start).Seconds())
 		}
 	}

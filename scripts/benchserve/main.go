@@ -1,8 +1,9 @@
 // Command benchserve measures the inference engine: time to first token, time between tokens and throughput for
-// several numbers of streams, with the bare base, one adapter and eight adapters mixed in one batch. With a folder for
-// Node.js packages it measures llama.cpp alternately, on the same weights. `make bench-serve` runs it.
+// several numbers of streams, with the bare base, one adapter and eight adapters mixed in one batch, alternately with
+// peers on the same weights: llama.cpp (float16 and q8_0, installed by npm) and transformers with PEFT (by pip).
+// `make bench-serve` runs it.
 //
-//	benchserve [--model FOLDER] [--dtype bf16] [--streams 1,4,8,16,32] [--peer FOLDER]
+//	benchserve --cache FOLDER [--model FOLDER] [--dtype bf16] [--streams 1,4,8,16,32] [--peers llama.cpp-f16,…]
 //
 // Without a model it makes a checkpoint with the shape of Qwen2.5-0.5B and random weights (1 GB), once.
 package main
@@ -14,9 +15,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,9 +29,10 @@ import (
 
 // options are the flags.
 type options struct {
-	model, tokenizer, device, dtype, peer, out string
-	streams                                    []int
-	prompt, tokens, rounds                     int
+	cache, model, tokenizer, device, dtype, out string
+	peers                                       []string
+	streams                                     []int
+	prompt, tokens, rounds                      int
 }
 
 // adapters says how many different ones the streams have.
@@ -39,7 +41,7 @@ type adapters struct {
 	count int
 }
 
-var setups = []adapters{{"base", 0}, {"1 adapter", 1}, {"8 adapters", 8}}
+var setups = []adapters{{"base", 0}, {"1 adapter", 1}, {"8 adapters", slots}}
 
 // result is one line of the table. Times are in seconds.
 type result struct {
@@ -60,12 +62,13 @@ func main() {
 }
 
 func readOptions() (o options, err error) {
-	var streams string
+	var streams, peers string
+	flag.StringVar(&o.cache, "cache", "", "folder that keeps the peers and the model that is made")
 	flag.StringVar(&o.model, "model", "", "model folder; made when not given")
 	flag.StringVar(&o.tokenizer, "tokenizer", "models/tiny", "folder of the tokenizer that a made model gets")
 	flag.StringVar(&o.device, "device", "", "device (auto, xla, cuda, go)")
 	flag.StringVar(&o.dtype, "dtype", generate.F32, "f32 or bf16")
-	flag.StringVar(&o.peer, "peer", "", "folder where npm installs node-llama-cpp; empty measures the engine alone")
+	flag.StringVar(&peers, "peers", strings.Join(allPeers(), ","), "engines to compare with; empty measures descant alone")
 	flag.StringVar(&o.out, "out", "", "file for the results as JSON")
 	flag.StringVar(&streams, "streams", "1,4,8,16,32", "numbers of streams")
 	flag.IntVar(&o.prompt, "prompt", 128, "tokens of a prompt")
@@ -82,16 +85,27 @@ func readOptions() (o options, err error) {
 	if o.prompt < 1 || o.tokens < 2 || o.rounds < 1 {
 		return o, errors.New("--prompt and --rounds must be 1 or more, --tokens 2 or more")
 	}
-	if o.model == "" {
-		cache := os.Getenv("DESCANT_CACHE")
-		if cache == "" {
-			return o, errors.New("give --model, or set DESCANT_CACHE (as make does) to the folder for the model that is made")
+	for name := range strings.SplitSeq(peers, ",") {
+		switch {
+		case name == "":
+		case !slices.Contains(allPeers(), name):
+			return o, fmt.Errorf("--peers %q: give some of %s", name, strings.Join(allPeers(), ", "))
+		default:
+			o.peers = append(o.peers, name)
 		}
-		o.model = filepath.Join(cache, "bench", "qwen05b")
+	}
+	if o.cache == "" {
+		return o, errors.New("--cache is needed: the folder that keeps the peers and the model that is made")
+	}
+	if o.model == "" {
+		o.model = filepath.Join(o.cache, "bench", "qwen05b")
 		err = hubtest.MakeCheckpoint(o.model, o.tokenizer, hubtest.Qwen05B())
 	}
 	return o, err
 }
+
+// allPeers are the engines that descant is compared with.
+func allPeers() []string { return []string{"llama.cpp-f16", "llama.cpp-q8_0", "transformers"} }
 
 func run(ctx context.Context) error {
 	o, err := readOptions()
@@ -113,17 +127,12 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer own.close()
-	var other *peer
-	if o.peer != "" {
-		if _, err := exec.LookPath("node"); err != nil {
-			fmt.Println("llama.cpp is left out: node is not installed")
-		} else if other, err = startPeer(ctx, o, work); err != nil {
-			return err
-		} else {
-			defer other.close()
-		}
+	peers, err := startPeers(ctx, o, work)
+	if err != nil {
+		return err
 	}
-	results, err := measureAll(ctx, o, own, other)
+	defer closeAll(peers)
+	results, err := measureAll(ctx, o, own, peers)
 	if o.out != "" && len(results) > 0 {
 		text, jsonErr := json.MarshalIndent(results, "", "  ")
 		err = errors.Join(err, jsonErr, os.WriteFile(o.out, append(text, '\n'), 0o644))
@@ -131,15 +140,15 @@ func run(ctx context.Context) error {
 	return err
 }
 
-func measureAll(ctx context.Context, o options, own *engine, other *peer) (results []result, err error) {
+func measureAll(ctx context.Context, o options, own *engine, peers []*peer) (results []result, err error) {
 	fmt.Printf("model %s, prompts of %d tokens, answers of %d\n", o.model, o.prompt, o.tokens)
-	fmt.Printf("%-12s %-11s %7s %12s %12s %14s %10s\n", "engine", "adapters", "streams", "first token", "slowest", "between tokens", "tokens/s")
+	fmt.Printf("%-14s %-11s %7s %12s %12s %14s %10s\n", "engine", "adapters", "streams", "first token", "slowest", "between tokens", "tokens/s")
 	note := func(name string, setup adapters, round, streams int, m measurement, measureErr error) bool {
 		if measureErr != nil {
 			err = fmt.Errorf("measure %s, %s, %d streams: %w", name, setup.name, streams, measureErr)
 			return false
 		}
-		fmt.Printf("%-12s %-11s %7d %10.0fms %10.0fms %12.1fms %10.1f\n", name, setup.name, streams,
+		fmt.Printf("%-14s %-11s %7d %10.0fms %10.0fms %12.1fms %10.1f\n", name, setup.name, streams,
 			1000*m.FirstToken, 1000*m.SlowestFirstToken, 1000*m.BetweenTokens, m.TokensPerSecond)
 		results = append(results, result{name, setup.name, round, streams, m})
 		return true
@@ -151,11 +160,13 @@ func measureAll(ctx context.Context, o options, own *engine, other *peer) (resul
 				if !note("descant "+o.dtype, setup, round, streams, m, measureErr) {
 					return results, err
 				}
-				if other == nil || setup.count > 1 { // llama.cpp has one adapter for a whole context
-					continue
-				}
-				if m, measureErr = other.measure(streams, setup.count); !note("llama.cpp", setup, round, streams, m, measureErr) {
-					return results, err
+				for _, p := range peers {
+					if setup.count > p.adapters {
+						continue
+					}
+					if m, measureErr = p.measure(streams, setup.count); !note(p.name, setup, round, streams, m, measureErr) {
+						return results, err
+					}
 				}
 			}
 		}

@@ -16,13 +16,11 @@ import (
 	"time"
 
 	"descant/pkg/hub/hubtest"
+	"descant/scripts/peft"
 )
 
 //go:embed peer.py
 var peer []byte
-
-//go:embed requirements.txt
-var requirements []byte
 
 // side is one of the two that are compared.
 type side struct {
@@ -86,26 +84,13 @@ func bothSides(ctx context.Context, cache string) ([]side, error) {
 	if err != nil {
 		return nil, err
 	}
-	venv := filepath.Join(cache, "peer")
-	python := filepath.Join(venv, "bin", "python")
-	wanted, script := filepath.Join(cache, "requirements.txt"), filepath.Join(cache, "peer.py")
+	script := filepath.Join(cache, "peer.py")
 	if err := os.WriteFile(script, peer, 0o644); err != nil {
 		return nil, err
 	}
-	if have, err := os.ReadFile(filepath.Join(venv, "installed.txt")); err != nil || string(have) != string(requirements) {
-		if err := os.WriteFile(wanted, requirements, 0o644); err != nil {
-			return nil, err
-		}
-		for _, args := range [][]string{{"python3", "-m", "venv", venv}, {python, "-m", "pip", "install", "-r", wanted}} {
-			cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-			cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-			if err := cmd.Run(); err != nil {
-				return nil, fmt.Errorf("install the peer in %s: %w", venv, err)
-			}
-		}
-		if err := os.WriteFile(filepath.Join(venv, "installed.txt"), requirements, 0o644); err != nil {
-			return nil, err
-		}
+	python, err := peft.Install(ctx, filepath.Join(cache, "peer"))
+	if err != nil {
+		return nil, err
 	}
 	return []side{
 		{"descant", func(ctx context.Context, job string) *exec.Cmd {

@@ -127,7 +127,7 @@ func export(ctx context.Context, dir, out string) (check, error) {
 	if err != nil {
 		return c, err
 	}
-	if err := gguf.WriteBase(ctx, c.Base, base, c.Name, nil); err != nil {
+	if err := gguf.WriteBase(ctx, c.Base, base, gguf.BaseOptions{Name: c.Name}); err != nil {
 		return c, err
 	}
 	cfg, err := model.ReadConfig(base)
@@ -199,7 +199,7 @@ func greedy(path string, gap float64) (list []prompt, err error) {
 func exportTiny(ctx context.Context, out string) (check, error) {
 	c := check{Name: "builtin:tiny", Base: out + "-base.gguf"}
 	const dir = "models/tiny"
-	if err := gguf.WriteBase(ctx, c.Base, dir, c.Name, nil); err != nil {
+	if err := gguf.WriteBase(ctx, c.Base, dir, gguf.BaseOptions{Name: c.Name}); err != nil {
 		return c, err
 	}
 	t, err := tokenizer.Load(dir)

@@ -6,11 +6,11 @@ const [base, adapter, threads] = process.argv.slice(2);
 const llama = await getLlama({ gpu: false, build: "never", logLevel: LlamaLogLevel.error, maxThreads: Number(threads) });
 const model = await llama.loadModel({ modelPath: base, gpuLayers: 0 });
 
-async function measure({ prompts, tokens, adapter: adapted }) {
+async function measure({ prompts, tokens, adapters }) {
     const length = Math.max(...prompts.map((p) => p.length)) + tokens + 8;
     const context = await model.createContext({
         threads: Number(threads), sequences: prompts.length, contextSize: length, batchSize: Math.max(512, prompts.length * 16),
-        lora: adapted ? adapter : undefined,
+        lora: adapters > 0 ? adapter : undefined,
     });
     try {
         const sequences = prompts.map(() => context.getSequence());
