@@ -286,14 +286,14 @@ func TestBaseDTypes(t *testing.T) {
 // TestOutTypes writes matrices in another dtype; vectors are float32 always.
 func TestOutTypes(t *testing.T) {
 	t.Parallel()
-	dir := parity + "qwen2-tied/base"
+	const dir = "../../models/tiny"
 	own := filepath.Join(t.TempDir(), "base.gguf")
 	if err := WriteBase(t.Context(), own, dir, BaseOptions{Name: "x"}); err != nil {
 		t.Fatal(err)
 	}
 	const matrix, vector = "blk.0.ffn_down.weight", "blk.0.attn_norm.weight"
 	want := readFile(t, own).tensors[matrix].floats()
-	for name, limit := range map[string]float64{"f32": 0, "f16": 1.0 / 2048, "bf16": 1.0 / 256, "q8_0": 1.0 / 254} {
+	for name, limit := range map[string]float64{"f32": 0, "f16": 1.0 / 2048, "bf16": 1.0 / 256, "q8_0": (0.5 + 127.0/2048) / 127} {
 		path := filepath.Join(t.TempDir(), "base.gguf")
 		if err := WriteBase(t.Context(), path, dir, BaseOptions{Name: "x", OutType: name}); err != nil {
 			t.Fatal(err)
@@ -313,6 +313,9 @@ func TestOutTypes(t *testing.T) {
 				t.Fatalf("%s: element %d is %g, in the base %g", name, i, v, want[i])
 			}
 		}
+	}
+	if err := WriteBase(t.Context(), own, parity+"qwen2-tied/base", BaseOptions{OutType: "q8_0"}); err == nil || !strings.Contains(err.Error(), "q8_0 needs a multiple of 32") {
+		t.Errorf("rows of 80 elements: %v", err)
 	}
 	// The bytes of ggml's own rounding: the scale 1 as float16, halves away from zero.
 	block := make([]float32, q8Block)

@@ -122,9 +122,14 @@ func readFile(t *testing.T, path string) read {
 	start := (r.at + 31) / 32 * 32
 	end := start
 	for _, p := range places {
-		size := map[uint32]int{0: 4, 1: 2, 30: 2}[p.t.kind]
+		size := 1
 		for _, d := range p.t.dims {
 			size *= int(d)
+		}
+		if p.t.kind == 8 {
+			size = size / 32 * 34
+		} else {
+			size *= map[uint32]int{0: 4, 1: 2, 30: 2}[p.t.kind]
 		}
 		if p.offset%32 != 0 || start+int(p.offset) != end {
 			t.Errorf("tensor %s lies at %d, the one before it ends at %d", p.name, p.offset, end-start)
