@@ -8,7 +8,7 @@ GO ?= go
 # Flags of plain go commands; `make env` prints the same for a shell.
 native := CGO_ENABLED=1 CGO_LDFLAGS=-L$(DESCANT_CACHE)/native/tokenizers-1.26.0 GOEXPERIMENT=simd
 
-.PHONY: help bench-serve bench-train check-gguf setup setup-servers env build demo test bench lint e2e gen tiny-base parity-data clean
+.PHONY: help bench-serve bench-train check-gguf soak setup setup-servers env build demo test bench lint e2e gen tiny-base parity-data clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ test: setup-tests ## run all tests (cases from DESCANT_PARITY_DIR and DESCANT_QW
 
 e2e: setup-servers ## run the end-to-end scenario alone, in one process and distributed
 	PATH=$(DESCANT_CACHE)/bin:$$PATH $(native) $(GO) test -timeout 30m -count 1 -v -run Scenario ./...
+
+soak: setup-servers ## publish, load and delete 1,000 trained adapters under traffic (about 15 minutes)
+	DESCANT_SOAK_CYCLES=1000 $(native) $(GO) test -timeout 60m -count 1 -v -run '^TestSoak$$' ./services/inference
 
 check-gguf: setup ## load exported bases and adapters in llama.cpp and compare (needs node and npm)
 	$(native) $(GO) run ./scripts/ggufcheck --node $(DESCANT_CACHE)/llama-cpp --parity $${DESCANT_PARITY_DIR:-testdata/parity}

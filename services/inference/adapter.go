@@ -16,6 +16,7 @@ import (
 type checked struct {
 	weights
 	probe *pb.Probe
+	parts []string // digests of a sum
 }
 
 // modelOf brings into memory what answers for a published version: its base, or the model itself where
@@ -82,7 +83,7 @@ func (s *Service) weights(ctx context.Context, model *served, c registry.Combina
 		if err != nil {
 			return nil, job.UserError(job.CodeBadRequest, fmt.Sprintf("adapters %s cannot be combined: %v", c.Pinned(), err), "combine adapters of the same rank on one base")
 		}
-		return checked{weights: sum}, nil
+		return checked{weights: sum, parts: c.Digests()}, nil
 	})
 }
 
@@ -132,7 +133,7 @@ func (s *Service) slot(ctx context.Context, model *served, c registry.Combinatio
 		return nil, err
 	}
 	return model.slots.acquire(ctx, order{
-		key: c.Key(), evict: evict,
+		key: c.Key(), parts: partsOf(c), evict: evict,
 		load: func(ctx context.Context) (weights, error) { return s.weights(ctx, model, c) },
 		prove: func(ctx context.Context, w weights) error {
 			if !c.Single() {
@@ -144,6 +145,14 @@ func (s *Service) slot(ctx context.Context, model *served, c registry.Combinatio
 		},
 		done: func(err error) { s.note(c, err) },
 	})
+}
+
+// partsOf lists what a combination is the sum of; nil for a single adapter.
+func partsOf(c registry.Combination) []string {
+	if c.Single() {
+		return nil
+	}
+	return c.Digests()
 }
 
 // note tells how the way of an adapter to its slot has ended. Of a sum only the parts have states.

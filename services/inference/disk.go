@@ -128,20 +128,19 @@ func (d *disk) touch(dir string) {
 	}
 }
 
-// trim removes the least recently used folders until the rest is small enough. keep tells which digests
-// stay.
-func (d *disk) trim(keep func(digest string) bool) error {
-	type folder struct {
-		path  string
-		bytes int64
-		used  time.Time
-	}
+// folder is a version on disk.
+type folder struct {
+	path  string
+	bytes int64
+	used  time.Time
+}
+
+// folders lists what is there, and its bytes.
+func (d *disk) folders() (all []folder, total int64, err error) {
 	entries, err := os.ReadDir(d.root)
 	if err != nil {
-		return err
+		return nil, 0, err
 	}
-	var all []folder
-	total := int64(0)
 	for _, entry := range entries {
 		info, err := entry.Info()
 		if err != nil || !entry.IsDir() || len(entry.Name()) != 64 {
@@ -149,10 +148,20 @@ func (d *disk) trim(keep func(digest string) bool) error {
 		}
 		one := folder{path: filepath.Join(d.root, entry.Name()), used: info.ModTime()}
 		if one.bytes, err = folderSize(one.path); err != nil {
-			return err
+			return nil, 0, err
 		}
 		total += one.bytes
 		all = append(all, one)
+	}
+	return all, total, nil
+}
+
+// trim removes the least recently used folders until the rest is small enough. keep tells which digests
+// stay.
+func (d *disk) trim(keep func(digest string) bool) error {
+	all, total, err := d.folders()
+	if err != nil {
+		return err
 	}
 	slices.SortFunc(all, func(a, b folder) int { return a.used.Compare(b.used) })
 	d.mu.Lock()

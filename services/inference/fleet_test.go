@@ -53,7 +53,16 @@ func (f *fleet) registryOver(entries registry.Bucket) *registry.Registry {
 	return registry.New(f.objects, entries)
 }
 
+// newFleet computes with the pure-Go backend, which compiles nothing.
 func newFleet(t *testing.T) *fleet {
+	t.Helper()
+	f := fleetOn(t, device.Go)
+	f.maker = newMaker(t, f.dev, f.base)
+	return f
+}
+
+// fleetOn is a fleet that makes no adapters.
+func fleetOn(t *testing.T, kind string) *fleet {
 	t.Helper()
 	minio := servertest.StartMinIO(t)
 	store := newProxy(t, strings.TrimPrefix(minio.Endpoint, "http://"))
@@ -70,14 +79,12 @@ func newFleet(t *testing.T) *fleet {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.Close() })
-	dev, err := device.Open(device.Go)
+	dev, err := device.Open(kind)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fleet{bus: b, registry: registry.New(opened, b.Registry()), dev: dev, store: store, objects: opened,
+	return &fleet{bus: b, registry: registry.New(opened, b.Registry()), dev: dev, store: store, objects: opened,
 		base: registry.Base{Ref: "builtin:tiny", Dir: tinyDir, Digest: "sha256:tiny"}}
-	f.maker = newMaker(t, dev, f.base)
-	return f
 }
 
 // worker starts a worker that sees the registry through entries, and waits until it is ready.
@@ -259,8 +266,7 @@ func (m *maker) write(t *testing.T, id int32, scale float32) string {
 func (f *fleet) publish(t *testing.T, name string, n int, change func(*pb.AdapterManifest)) (found registry.Resolved, answer string) {
 	t.Helper()
 	dir, answer, probe := f.maker.make(t, n)
-	manifest := &pb.AdapterManifest{Name: name, Job: fmt.Sprintf("ft-%s-%d-%d", name, n, time.Now().UnixNano()), Base: f.base.Ref, BaseDigest: f.base.Digest,
-		TokenizerDigest: f.maker.text.tokenizer.Digest(), TemplateDigest: f.maker.text.tokenizer.TemplateDigest(), CreatedAt: bus.Timestamp(time.Now()), Probe: probe}
+	manifest := f.manifest(name, fmt.Sprintf("ft-%s-%d-%d", name, n, time.Now().UnixNano()), f.maker.text, probe)
 	if change != nil {
 		change(manifest)
 	}
@@ -269,6 +275,12 @@ func (f *fleet) publish(t *testing.T, name string, n int, change func(*pb.Adapte
 		t.Fatal(err)
 	}
 	return found, answer
+}
+
+// manifest describes an adapter as a trainer does.
+func (f *fleet) manifest(name, by string, text *language, probe *pb.Probe) *pb.AdapterManifest {
+	return &pb.AdapterManifest{Name: name, Job: by, Base: f.base.Ref, BaseDigest: f.base.Digest, TokenizerDigest: text.tokenizer.Digest(),
+		TemplateDigest: text.tokenizer.TemplateDigest(), CreatedAt: bus.Timestamp(time.Now()), Probe: probe}
 }
 
 // proxy stands before a server, so that a test can take the server away from its clients.

@@ -18,7 +18,7 @@ import (
 type gauges struct {
 	service *Service
 	running, waiting, cache, prompt, generated, looked, hits, drafted, accepted,
-	compilations, lora *prometheus.Desc
+	compilations, lora, held, heldBytes *prometheus.Desc
 }
 
 func newGauges(s *Service) *gauges {
@@ -39,12 +39,14 @@ func newGauges(s *Service) *gauges {
 		compilations: desc("descant_compilations_total", "Programs compiled; grows no more once a base is warm.", "model_name", "engine"),
 		lora: desc("vllm:lora_requests_info", "Adapters that answer at once, those that requests wait for, and how many have room; the value is the time.",
 			"max_lora", "running_lora_adapters", "waiting_lora_adapters"),
+		held:      desc("descant_adapters_held", "Adapters, and sums of adapters, in each tier: slot, host (memory) and disk.", "tier"),
+		heldBytes: desc("descant_adapters_held_bytes", "Bytes of the adapters in host memory and on disk.", "tier"),
 	}
 }
 
 // Describe tells which numbers there are.
 func (g *gauges) Describe(out chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{g.running, g.waiting, g.cache, g.prompt, g.generated, g.looked, g.hits, g.drafted, g.accepted, g.compilations, g.lora} {
+	for _, desc := range []*prometheus.Desc{g.running, g.waiting, g.cache, g.prompt, g.generated, g.looked, g.hits, g.drafted, g.accepted, g.compilations, g.lora, g.held, g.heldBytes} {
 		out <- desc
 	}
 }
@@ -71,6 +73,7 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 		tell(g.accepted, prometheus.CounterValue, float64(stats.AcceptedTokens))
 		tell(g.compilations, prometheus.CounterValue, float64(stats.Compilations))
 	}
+	g.collectTiers(out)
 	var ready []string
 	for _, a := range s.advert().GetAdapters() {
 		if a.GetState() == stateReady {
@@ -79,6 +82,25 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 	}
 	out <- prometheus.MustNewConstMetric(g.lora, prometheus.GaugeValue, float64(time.Now().UnixNano())/1e9,
 		strconv.Itoa(s.cfg.Slots), s.names.list(ready), s.names.list(waitingFor))
+}
+
+// collectTiers tells where the adapters lie.
+func (g *gauges) collectTiers(out chan<- prometheus.Metric) {
+	tell := func(desc *prometheus.Desc, x int64, tier string) {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(x), tier)
+	}
+	inSlots := 0
+	for _, m := range g.service.pool.loaded() {
+		inSlots += len(m.slots.keys())
+	}
+	tell(g.held, int64(inSlots), "slot")
+	n, bytes := g.service.host.held()
+	tell(g.held, int64(n), "host")
+	tell(g.heldBytes, bytes, "host")
+	if all, total, err := g.service.disk.folders(); err == nil { // what cannot be read is not told
+		tell(g.held, int64(len(all)), "disk")
+		tell(g.heldBytes, total, "disk")
+	}
 }
 
 // names knows by which names requests ask for a version.

@@ -64,6 +64,8 @@ func TestMetricsOfTheModelServerProtocol(t *testing.T) {
 		`vllm:spec_decode_num_draft_tokens_total{engine="0",model_name="base"} 4`, `vllm:spec_decode_num_accepted_tokens_total{engine="0",model_name="base"} 3`,
 		`descant_compilations_total{engine="0",model_name="base"} 2`, "# TYPE descant_compilations_total counter",
 		"# TYPE vllm:lora_requests_info gauge",
+		`descant_adapters_held{tier="slot"} 0`, `descant_adapters_held{tier="host"} 0`, `descant_adapters_held{tier="disk"} 0`,
+		`descant_adapters_held_bytes{tier="host"} 0`, `descant_adapters_held_bytes{tier="disk"} 0`,
 		`vllm:lora_requests_info{max_lora="4",running_lora_adapters="mine@1,mine@prod",waiting_lora_adapters="other,other@1"} 1.`, // seconds since 1970
 		"# TYPE vllm:time_to_first_token_seconds histogram", `vllm:time_to_first_token_seconds_count{engine="0",model_name="base"} 1`,
 		"# TYPE vllm:inter_token_latency_seconds histogram", `vllm:inter_token_latency_seconds_count{engine="0",model_name="base"} 2`,

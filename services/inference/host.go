@@ -91,10 +91,22 @@ func (h *host) keep(key string, w weights) {
 	for at := h.order.Back(); at != nil && h.bytes > h.most; {
 		before := at.Prev()
 		if one, _ := at.Value.(*kept); one.key != key && !h.pins.has(one.key) {
-			h.order.Remove(at)
-			delete(h.byKey, one.key)
-			h.bytes -= one.w.Bytes()
+			h.remove(at)
 		}
 		at = before
 	}
+}
+
+// remove lets an adapter go; h.mu is held.
+func (h *host) remove(at *list.Element) {
+	one, _ := h.order.Remove(at).(*kept)
+	delete(h.byKey, one.key)
+	h.bytes -= one.w.Bytes()
+}
+
+// held tells how many adapters are here, and their bytes.
+func (h *host) held() (n int, bytes int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.byKey), h.bytes
 }

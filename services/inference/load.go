@@ -3,6 +3,7 @@ package inference
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -101,6 +102,9 @@ func (s *Service) load(ctx context.Context) {
 			}
 			continue
 		}
+		gone := deleted(entry)
+		s.drop(gone)
+		maps.DeleteFunc(settled, func(digest string, _ bool) bool { return gone[digest] })
 		s.pinned(entry)
 		for _, found := range current(entry) {
 			digest := found.Version.GetDigest()

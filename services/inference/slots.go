@@ -40,11 +40,16 @@ type slot struct {
 	placed bool
 	// evict: somebody who waits for it may have an idle adapter's slot.
 	evict bool
+	// parts are the digests of a sum. gone says that it leaves its slot with its last user.
+	parts []string
+	gone  bool
 }
 
 // order says how an adapter comes to its slot.
 type order struct {
 	key string
+	// parts are the digests of a sum; nil for a single adapter.
+	parts []string
 	// load brings the weights into host memory, prove tries them in their slot.
 	load  func(ctx context.Context) (weights, error)
 	prove func(ctx context.Context, w weights) error
@@ -69,6 +74,7 @@ func (s *slots) acquire(ctx context.Context, o order) (release func(), err error
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		at.users--
+		s.leaveGone(at)
 	})
 	select {
 	case <-at.ready:
@@ -92,7 +98,7 @@ func (s *slots) join(ctx context.Context, o order) (*slot, error) {
 	}
 	at := s.byKey[o.key]
 	if at == nil {
-		at = &slot{key: o.key, ready: make(chan struct{})}
+		at = &slot{key: o.key, parts: o.parts, ready: make(chan struct{})}
 		s.byKey[o.key] = at
 		// The load is not the request's: others may join it, and it goes on when its first requester has gone.
 		go s.fill(context.WithoutCancel(ctx), at, o)
@@ -126,6 +132,9 @@ func (s *slots) fill(ctx context.Context, at *slot, o order) {
 	}
 	s.mu.Unlock()
 	o.done(err)
+	s.mu.Lock()
+	s.leaveGone(at) // those who wanted it may have left meanwhile
+	s.mu.Unlock()
 	close(at.ready)
 }
 
@@ -171,10 +180,15 @@ func (s *slots) evictIdle() bool {
 	if idle == nil {
 		return false
 	}
-	delete(s.byKey, idle.key)
-	s.engine.UnloadAdapter(idle.key)
-	s.left(idle.key)
+	s.unload(idle)
 	return true
+}
+
+// unload takes an adapter out of its slot; s.mu is held.
+func (s *slots) unload(at *slot) {
+	delete(s.byKey, at.key)
+	s.engine.UnloadAdapter(at.key)
+	s.left(at.key)
 }
 
 // has tells whether an adapter answers at once.

@@ -10,6 +10,40 @@ import (
 	"descant/pkg/generate"
 )
 
+// TestDeletedLeaveTheirSlots: at once, or with the last request that uses them; sums of them, too.
+func TestDeletedLeaveTheirSlots(t *testing.T) {
+	t.Parallel()
+	s, e, p, acquire := slotsFor(t)
+	p.set("pin", "a") // a pin does not keep what was deleted
+	leaveA, err := acquire("a", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaveSum, err := s.acquire(t.Context(), order{key: "sum", parts: []string{"a", "c"}, prove: func(context.Context, weights) error { return nil },
+		load: func(context.Context) (weights, error) { return fakeWeights(1), nil }, done: func(error) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaveSum()
+	s.drop(map[string]bool{"other": true})
+	if keys := s.keys(); len(keys) != 2 {
+		t.Errorf("%v are left after another one was deleted", keys)
+	}
+	s.drop(map[string]bool{"a": true})
+	if keys := s.keys(); !slices.Equal(keys, []string{"a"}) || len(e.keys) != 1 {
+		t.Errorf("%v are in slots and %v in the engine, want a, which is in use, and not its sum", keys, e.keys)
+	}
+	leaveA()
+	if keys := s.keys(); len(keys) != 0 || len(e.keys) != 0 {
+		t.Errorf("%v are left in slots and %v in the engine", keys, e.keys)
+	}
+	if leave, err := acquire("a", true); err != nil { // for a request that had found it before
+		t.Error(err)
+	} else {
+		leave()
+	}
+}
+
 // slotsFor returns the slots of an engine with room for two, and a way to have an adapter in one.
 func slotsFor(t *testing.T) (s *slots, e *fakeEngine, p *pins, acquire func(key string, evict bool) (func(), error)) {
 	t.Helper()

@@ -83,9 +83,12 @@ func (s *states) move(digest, state string) {
 // forget removes what is no longer in memory.
 func (s *states) forget(digest string) {
 	s.mu.Lock()
+	_, known := s.byDigest[digest]
 	delete(s.byDigest, digest)
 	s.mu.Unlock()
-	s.changed()
+	if known {
+		s.changed()
+	}
 }
 
 // list returns all states by name and version. Host memory lets adapters go without a word: what is not
