@@ -73,6 +73,7 @@ func TestRouting(t *testing.T) {
 	if last := r.ask(t, 4).end(t); last.GetError().GetCode() != "no_worker" || last.GetError().GetRetryAfter() == 0 {
 		t.Errorf("without any worker a request gets %v", last)
 	}
+	r.killUnderTraffic(t)
 }
 
 // stopWhileStreaming tells a worker to stop while it streams an answer over its own HTTP API, and reads that to its end.
