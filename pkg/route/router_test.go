@@ -267,6 +267,15 @@ func TestPickSpreadsABurst(t *testing.T) {
 	if w := tab.workers["a"].worker("a"); w.Bases[0].Load != 0 {
 		t.Errorf("load %d after all is done, want 0", w.Bases[0].Load)
 	}
+	for i := range 3 { // whatever clients write as a model
+		_, done, _ := tab.pick(Wish{Base: fmt.Sprintf("nonsense-%d", i)}, nil)
+		done()
+	}
+	for id, e := range tab.workers {
+		if len(e.running) > 0 {
+			t.Errorf("%s is remembered with %v after all is done", id, e.running)
+		}
+	}
 	drained := advert("b", 8)
 	drained.Draining = true
 	tab.put(drained)

@@ -87,7 +87,9 @@ func (t *table) pick(wish Wish, tried map[string]bool) (id string, done func(), 
 	return best.ID, func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		at.running[base]--
+		if at.running[base]--; at.running[base] == 0 {
+			delete(at.running, base) // a base is whatever a client has written
+		}
 		at.since[base]--
 	}, nil
 }

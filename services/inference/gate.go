@@ -3,6 +3,7 @@ package inference
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -147,11 +148,18 @@ func (g *gate) admit() {
 		g.turns[t.key] = g.turn
 		close(t.in)
 	}
-	if len(g.waiting) == 0 && g.running == 0 {
+	switch {
+	case len(g.waiting) == 0 && g.running == 0:
 		clear(g.turns) // nobody is owed a turn; adapters come and go
 		g.turn = 0
+	case len(g.turns) > 2*maxTurns: // so they do while somebody always runs
+		maps.DeleteFunc(g.turns, func(_ string, at int) bool { return at <= g.turn-maxTurns })
 	}
 }
+
+// maxTurns is after how many admissions the turn of an adapter may be forgotten; without one it is before all others,
+// as it was.
+const maxTurns = 4096
 
 // next is the index of the ticket to let in now, -1 for none; g.mu is held.
 func (g *gate) next() int {

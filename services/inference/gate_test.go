@@ -36,6 +36,25 @@ func (t *ticket) isIn() bool {
 	}
 }
 
+// TestGateForgets: a worker that is never idle sees more and more adapters come and go.
+func TestGateForgets(t *testing.T) {
+	t.Parallel()
+	g := testGate(2, 4)
+	stays := g.put("stays", 1)
+	for i := range 5 * maxTurns {
+		g.leave(g.put(fmt.Sprintf("adapter-%d", i), 1))
+		if len(g.turns) > 2*maxTurns {
+			t.Fatalf("%d turns are remembered", len(g.turns))
+		}
+	}
+	g.put("old", 1)
+	again, fresh := g.put(fmt.Sprintf("adapter-%d", 5*maxTurns-1), 1), g.put("adapter-0", 1)
+	g.leave(stays)
+	if again.isIn() || !fresh.isIn() {
+		t.Error("an adapter whose turn was forgotten is not before one that had its turn a moment ago")
+	}
+}
+
 func TestGateOrder(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {

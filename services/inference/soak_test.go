@@ -27,7 +27,7 @@ const (
 	soakLive    = 10
 	soakClients = 4
 	// soakShort is how many adapters are trained, and soakShortCycles how often one is published, unless
-	// DESCANT_SOAK_CYCLES gives the number of cycles: then as many are trained, up to 1,000.
+	// DESCANT_SOAK_CYCLES gives the number of cycles: then as many are trained, up to 500.
 	soakShort, soakShortCycles = 8, 24
 )
 
@@ -42,7 +42,7 @@ func TestSoak(t *testing.T) {
 		if cycles, err = strconv.Atoi(text); err != nil || cycles < soakShortCycles {
 			t.Fatalf("DESCANT_SOAK_CYCLES is %q: give a number of at least %d", text, soakShortCycles)
 		}
-		trained = min(cycles, 1000)
+		trained = min(cycles, 500)
 	}
 	s := newSoak(t, trained)
 	traffic, stop := context.WithCancel(t.Context())
