@@ -104,7 +104,7 @@ func startTransformers(ctx context.Context, o options, name, work string) (*peer
 	if err != nil {
 		return nil, err
 	}
-	script := filepath.Join(work, "transformers.py")
+	script := filepath.Join(work, "peer.py") // not its own name, which Python would import
 	if err := os.WriteFile(script, transformersScript, 0o644); err != nil {
 		return nil, err
 	}

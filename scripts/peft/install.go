@@ -27,7 +27,7 @@ func Install(ctx context.Context, venv string) (python string, err error) {
 	for _, step := range []func() error{
 		func() error { return run(ctx, "python3", "-m", "venv", venv) },
 		func() error { return os.WriteFile(wanted, requirements, 0o644) },
-		func() error { return run(ctx, python, "-m", "pip", "install", "-r", wanted) },
+		func() error { return run(ctx, python, "-m", "pip", "install", "--quiet", "-r", wanted) },
 		func() error { return os.WriteFile(stamp, requirements, 0o644) },
 	} {
 		if err := step(); err != nil {
