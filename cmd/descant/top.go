@@ -139,7 +139,7 @@ func workerLoads(advert, before *pb.WorkerAdvert) (all []workerLoad) {
 		w := workerLoad{Worker: advert.GetId(), State: state, Base: base.GetBase(), Rows: base.GetRows(),
 			UsedRows: base.GetRows() - min(base.GetFreeRows(), base.GetRows()), Waiting: base.GetWaiting()}
 		for _, adapter := range advert.GetAdapters() {
-			if adapter.GetBaseDigest() == base.GetDigest() && adapter.GetState() == "ready" {
+			if adapter.GetBaseDigest() == base.GetDigest() && adapter.GetState() == bus.AdapterReady {
 				w.Adapters++
 			}
 		}

@@ -15,6 +15,9 @@ import (
 // has changed; after three times that without a word it is gone.
 const AdvertRenewal = advertTTL / 3
 
+// AdapterReady is the [pb.AdapterState] of an adapter that answers at once on a worker.
+const AdapterReady = "ready"
+
 // Advert is what a worker says of itself, or that it is gone.
 type Advert struct {
 	Worker string

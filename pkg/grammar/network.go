@@ -122,6 +122,18 @@ func (n *network) define(p part) int {
 	return len(n.rules) - 1
 }
 
+// recursive makes a rule whose part may call it: build gets its number before the part is there.
+func (n *network) recursive(build func(rule int) part) (rule int) {
+	start := n.add()
+	rule = n.define(part{start, start})
+	end := n.nodes[start].free[0]
+	n.nodes[start].free = nil
+	p := build(rule)
+	n.link(start, p.from)
+	n.link(p.to, end)
+	return rule
+}
+
 // call is the part that goes through a rule.
 func (n *network) call(rule int) part {
 	p := part{n.add(), n.add()}

@@ -170,15 +170,10 @@ func (s *schemaBuilder) ref(v *value, place string) part {
 				return s.net.nothing()
 			}
 		}
-		// The rule is there before its schema is made, which may refer to itself.
-		start := s.net.add()
-		rule = s.net.define(part{start, start})
-		end := s.net.nodes[start].free[0]
-		s.net.nodes[start].free = nil
-		s.refs[v.text] = rule
-		p := s.schema(target, strings.ReplaceAll(strings.TrimPrefix(v.text, "#"), "/", "."))
-		s.net.link(start, p.from)
-		s.net.link(p.to, end)
+		rule = s.net.recursive(func(rule int) part {
+			s.refs[v.text] = rule
+			return s.schema(target, strings.ReplaceAll(strings.TrimPrefix(v.text, "#"), "/", "."))
+		})
 	}
 	return s.net.call(rule)
 }

@@ -13,16 +13,11 @@ func (s *schemaBuilder) anything() part {
 	if rule, made := s.pieces["value"]; made {
 		return s.net.call(rule)
 	}
-	start := s.net.add()
-	rule := s.net.define(part{start, start})
-	end := s.net.nodes[start].free[0]
-	s.net.nodes[start].free = nil
-	s.pieces["value"] = rule
-	free := &value{}
-	p := s.net.either(s.object(free, ""), s.array(free, ""), s.string(free, ""), s.number(free, ""), s.fixed("true|false|null"))
-	s.net.link(start, p.from)
-	s.net.link(p.to, end)
-	return s.net.call(rule)
+	return s.net.call(s.net.recursive(func(rule int) part {
+		s.pieces["value"] = rule
+		free := &value{}
+		return s.net.either(s.object(free, ""), s.array(free, ""), s.string(free, ""), s.number(free, ""), s.fixed("true|false|null"))
+	}))
 }
 
 // object writes the properties in their order, those that are not required or not, and then others if the schema says so.

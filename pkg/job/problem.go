@@ -19,6 +19,14 @@ type Problem struct {
 	Next string `json:"next,omitempty"`
 }
 
+// Message is the reason with what was found.
+func (p Problem) Message() string {
+	if p.Found == "" {
+		return p.Reason
+	}
+	return p.Reason + " (found " + p.Found + ")"
+}
+
 // String writes the problem as one line: place, reason, what was found and what to do.
 func (p Problem) String() string {
 	var b strings.Builder
@@ -29,10 +37,7 @@ func (p Problem) String() string {
 		b.WriteString(p.Field)
 		b.WriteString(": ")
 	}
-	b.WriteString(p.Reason)
-	if p.Found != "" {
-		fmt.Fprintf(&b, " (found %s)", p.Found)
-	}
+	b.WriteString(p.Message())
 	if p.Next != "" {
 		b.WriteString("; ")
 		b.WriteString(p.Next)

@@ -13,11 +13,7 @@ func (e *Error) Proto() *pb.Error {
 	}
 	wire := &pb.Error{Class: string(e.Class), Code: string(e.Code), Message: e.Message, NextStep: e.Next, RetryAfter: seconds(e.RetryAfter)}
 	for _, p := range e.Problems {
-		message := p.Reason
-		if p.Found != "" {
-			message += " (found " + p.Found + ")"
-		}
-		wire.Problems = append(wire.Problems, &pb.Problem{Field: p.Field, Line: uint32(p.Line), Message: message, NextStep: p.Next})
+		wire.Problems = append(wire.Problems, &pb.Problem{Field: p.Field, Line: uint32(p.Line), Message: p.Message(), NextStep: p.Next})
 	}
 	return wire
 }

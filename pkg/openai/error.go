@@ -131,13 +131,19 @@ func fromJob(e *job.Error) *Error {
 	out := newError(status, typ, param, string(e.Code), e.Error()) // with every problem and the next step
 	out.RetryAfter = retry
 	for _, p := range e.Problems {
-		message := p.Reason
-		if p.Found != "" {
-			message += " (found " + p.Found + ")"
-		}
-		out.Problems = append(out.Problems, Problem{Param: p.Field, Line: p.Line, Message: message, NextStep: p.Next})
+		out.Problems = append(out.Problems, Problem{Param: p.Field, Line: p.Line, Message: p.Message(), NextStep: p.Next})
 	}
 	return out
+}
+
+// AsModelError is [AsError] for an error about the model that a request names.
+func AsModelError(err error) *Error {
+	e := *AsError(err)
+	if e.Status == http.StatusNotFound {
+		param, code := "model", CodeModelNotFound
+		e.Param, e.Code = &param, &code
+	}
+	return &e
 }
 
 // WriteError answers a request with an error.

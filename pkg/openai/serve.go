@@ -77,7 +77,7 @@ func wholeAnswer(w http.ResponseWriter, r *http.Request, c *Completion, ask Ask,
 	for chunk, err := range ask(r.Context(), c.Request) {
 		if err != nil {
 			if r.Context().Err() == nil { // else the client is gone
-				WriteError(w, completionError(err))
+				WriteError(w, AsModelError(err))
 			}
 			return
 		}
@@ -123,7 +123,7 @@ func streamAnswer(w http.ResponseWriter, r *http.Request, c *Completion, ask Ask
 				return
 			}
 			if next.err != nil {
-				stream.Fail(completionError(next.err))
+				stream.Fail(AsModelError(next.err))
 				return
 			}
 			if sendChunk(stream, form, next.chunk) != nil {
@@ -183,16 +183,6 @@ func finishStream(stream *EventStream, form shape, c *Completion, chunk *pb.Chat
 		}
 	}
 	return stream.Done()
-}
-
-// completionError names the parameter that an unknown model comes from.
-func completionError(err error) error {
-	e := *AsError(err)
-	if e.Status == http.StatusNotFound {
-		model, code := "model", CodeModelNotFound
-		e.Param, e.Code = &model, &code
-	}
-	return &e
 }
 
 // ReadBody reads a body of JSON. Another content type is refused: a page in a browser can send a form or plain text to

@@ -91,7 +91,7 @@ func (r *Registry) Rollback(ctx context.Context, name, alias string) (*pb.Adapte
 	// The first edit that meets the entry decides; a lost race reads the entry anew.
 	return r.change(ctx, name, func(entry *pb.AdapterEntry) error {
 		if len(entry.GetVersions()) == 0 {
-			return job.UserError(job.CodeNotFound, fmt.Sprintf("there is no adapter %q", name), "`descant adapters list` shows what is published")
+			return r.unknown(ctx, name)
 		}
 		if entry.GetCanaries()[alias] != nil {
 			delete(entry.Canaries, alias)

@@ -59,6 +59,11 @@ func (r Reference) String() string {
 	return r.Name + "@" + r.Alias
 }
 
+// missing is the error of a version or alias that an entry does not have.
+func (r Reference) missing(format string, args ...any) *job.Error {
+	return job.UserError(job.CodeNotFound, "adapter "+r.Name+" has no "+fmt.Sprintf(format, args...), "`descant adapters show "+r.Name+"` lists its versions and aliases")
+}
+
 // find returns the version of an entry that the reference stands for.
 func (r Reference) find(entry *pb.AdapterEntry) (*pb.AdapterVersion, error) {
 	number := r.Version
@@ -69,15 +74,15 @@ func (r Reference) find(entry *pb.AdapterEntry) (*pb.AdapterVersion, error) {
 				return v, nil
 			}
 		}
-		return nil, job.UserError(job.CodeNotFound, fmt.Sprintf("adapter %s has no version with digest %s", r.Name, r.Digest), "`descant adapters show "+r.Name+"` lists its versions")
+		return nil, r.missing("version with digest %s", r.Digest)
 	case r.Alias != "":
 		number = entry.GetAliases()[r.Alias]
 		if number == 0 {
-			return nil, job.UserError(job.CodeNotFound, fmt.Sprintf("adapter %s has no alias %q", r.Name, r.Alias), "`descant adapters show "+r.Name+"` lists its versions and aliases")
+			return nil, r.missing("alias %q", r.Alias)
 		}
 	}
 	if number == 0 || int(number) > len(entry.GetVersions()) {
-		return nil, job.UserError(job.CodeNotFound, fmt.Sprintf("adapter %s has no version %d, the newest is %d", r.Name, number, len(entry.GetVersions())), "`descant adapters show "+r.Name+"` lists its versions")
+		return nil, r.missing("version %d, the newest is %d", number, len(entry.GetVersions()))
 	}
 	version := entry.GetVersions()[number-1]
 	if version.GetDeletedAt() != nil {

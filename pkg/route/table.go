@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 
+	"descant/pkg/bus"
 	"descant/pkg/pb"
 )
 
@@ -104,7 +105,7 @@ func (e *entry) worker(id string) Worker {
 		w.Bases = append(w.Bases, Base{Name: b.GetBase(), Digest: b.GetDigest(), Rows: int(b.GetRows()), Load: load})
 	}
 	for _, a := range e.advert.GetAdapters() {
-		if a.GetState() == "ready" {
+		if a.GetState() == bus.AdapterReady {
 			w.Adapters = append(w.Adapters, a.GetDigest())
 		}
 	}

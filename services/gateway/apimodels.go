@@ -41,7 +41,7 @@ func (g *Gateway) getModels(w http.ResponseWriter, r *http.Request) {
 func (g *Gateway) getModel(w http.ResponseWriter, r *http.Request) {
 	m, err := g.model(r.Context(), r.PathValue("model"))
 	if err != nil {
-		openai.WriteError(w, modelError(err))
+		openai.WriteError(w, openai.AsModelError(err))
 		return
 	}
 	openai.WriteJSON(w, http.StatusOK, openAIModel(m))
@@ -51,18 +51,8 @@ func (g *Gateway) getModel(w http.ResponseWriter, r *http.Request) {
 func (g *Gateway) deleteModel(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("model")
 	if _, err := g.deps.Registry.Delete(r.Context(), id, time.Now()); err != nil {
-		openai.WriteError(w, modelError(err))
+		openai.WriteError(w, openai.AsModelError(err))
 		return
 	}
 	openai.WriteJSON(w, http.StatusOK, openai.Deleted{ID: id, Object: "model", Deleted: true})
-}
-
-// modelError is an error about the model of a request's path.
-func modelError(err error) error {
-	e := *openai.AsError(err)
-	if e.Status == http.StatusNotFound {
-		param, code := "model", openai.CodeModelNotFound
-		e.Param, e.Code = &param, &code
-	}
-	return &e
 }

@@ -17,7 +17,7 @@ const (
 	stateDownloading = "downloading"
 	stateLoaded      = "loaded"
 	stateWarm        = "warm"
-	stateReady       = "ready"
+	stateReady       = bus.AdapterReady
 	stateFailed      = "failed"
 )
 
