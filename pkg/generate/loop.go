@@ -47,7 +47,7 @@ func (e *Engine) takeOrders() ([]order, bool) {
 func (e *Engine) shutDown(rows []*sequence) {
 	e.mu.Lock()
 	waiting := e.waiting.list
-	e.waiting.list = nil
+	e.waiting.list, e.stats.Rows = nil, 0
 	e.mu.Unlock()
 	for _, s := range append(waiting, rows...) {
 		if s != nil {
@@ -104,14 +104,11 @@ func (e *Engine) admit(rows []*sequence) {
 func (e *Engine) fillRows(rows []*sequence) (fresh []*sequence) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.stats.Rows = 0
 	for i := range rows {
 		if rows[i] == nil && len(e.waiting.list) > 0 {
 			rows[i] = e.waiting.pop()
 			rows[i].row = i
 			fresh = append(fresh, rows[i])
-		}
-		if rows[i] != nil {
 			e.stats.Rows++
 		}
 	}
@@ -228,12 +225,15 @@ func (e *Engine) finish(rows []*sequence, s *sequence, err error) {
 		e.remember(s)
 		rows[s.row] = nil
 	}
+	e.mu.Lock()
+	if s.row >= 0 {
+		e.stats.Rows-- // before its caller hears of the end
+	}
 	if s.adapter != nil {
-		e.mu.Lock()
 		s.adapter.users--
 		e.adapters.release(s.adapter)
-		e.mu.Unlock()
 	}
+	e.mu.Unlock()
 	s.end(err)
 }
 

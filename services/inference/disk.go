@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"descant/pkg/blob"
@@ -27,12 +28,17 @@ type disk struct {
 	most     int64
 	log      *slog.Logger
 
+	// grown says that there may be more than most bytes: looking costs a walk over all folders.
+	grown atomic.Bool
+
 	mu   sync.Mutex
 	busy map[string]int // digests that are being fetched or read
 }
 
 func newDisk(reg *registry.Registry, root string, most int64, log *slog.Logger) *disk {
-	return &disk{registry: reg, root: root, most: most, log: log, busy: map[string]int{}}
+	d := &disk{registry: reg, root: root, most: most, log: log, busy: map[string]int{}}
+	d.grown.Store(true) // by an earlier process
+	return d
 }
 
 // has tells whether a version is there.
@@ -49,8 +55,12 @@ func (d *disk) folder(digest string) string {
 func (d *disk) manifest(ctx context.Context, version *pb.AdapterVersion) (dir string, manifest *pb.AdapterManifest, err error) {
 	defer d.use(version.GetDigest())()
 	for again := false; ; again = true {
+		there := d.has(version.GetDigest())
 		if dir, err = d.registry.Fetch(ctx, version, d.root); err != nil {
 			return "", nil, err
+		}
+		if !there {
+			d.grown.Store(true)
 		}
 		manifest, err = d.registry.FetchedManifest(dir, version)
 		if err == nil || again {
@@ -157,9 +167,17 @@ func (d *disk) folders() (all []folder, total int64, err error) {
 }
 
 // trim removes the least recently used folders until the rest is small enough. keep tells which digests
-// stay.
+// stay. It looks only where something was fetched since it last found few enough bytes.
 func (d *disk) trim(keep func(digest string) bool) error {
+	if !d.grown.Swap(false) {
+		return nil
+	}
 	all, total, err := d.folders()
+	defer func() {
+		if err != nil || total > d.most {
+			d.grown.Store(true)
+		}
+	}()
 	if err != nil {
 		return err
 	}
@@ -174,7 +192,7 @@ func (d *disk) trim(keep func(digest string) bool) error {
 		if keep(digest) || d.busy[digest] > 0 {
 			continue
 		}
-		if err := os.RemoveAll(one.path); err != nil {
+		if err = os.RemoveAll(one.path); err != nil {
 			return err
 		}
 		total -= one.bytes

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"descant/pkg/lora"
@@ -47,5 +48,20 @@ func TestDisk(t *testing.T) {
 	done()
 	if err := d.trim(func(string) bool { return false }); err != nil || d.has(pinned) {
 		t.Errorf("there are too many bytes, and it is still there, %v", err)
+	}
+	// While nothing is fetched there is nothing to look for; a fetch makes it look again.
+	stray := filepath.Join(d.root, strings.Repeat("0", 64))
+	if err := os.MkdirAll(stray, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(stray, "file"), []byte("more than a byte"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.trim(func(string) bool { return false }); err != nil || !d.has("sha256:"+filepath.Base(stray)) {
+		t.Errorf("nothing was fetched, and the folders were looked through, %v", err)
+	}
+	read(second)
+	if err := d.trim(func(string) bool { return false }); err != nil || d.has("sha256:"+filepath.Base(stray)) {
+		t.Errorf("a version was fetched, and there are too many bytes, %v", err)
 	}
 }

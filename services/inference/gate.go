@@ -59,8 +59,16 @@ func (g *gate) enter(ctx context.Context, key string, n int) (*ticket, error) {
 		return nil, job.RefusedError(job.CodeOverloaded, fmt.Sprintf("this worker is busy, and %d requests wait already", g.maxWaiting),
 			"try again later, or start another inference worker", busyRetry)
 	}
+	g.line(t)
 	g.mu.Unlock()
 	return t, g.wait(ctx, t)
+}
+
+// line puts a ticket at the end of the queue and lets in whom it can; g.mu is held.
+func (g *gate) line(t *ticket) {
+	t.in = make(chan struct{})
+	g.waiting = append(g.waiting, t)
+	g.admit()
 }
 
 // busyRetry is when to come back to a worker whose queue is full.
@@ -79,16 +87,13 @@ func (g *gate) again(ctx context.Context, t *ticket) (bool, error) {
 	}
 	g.release(t)
 	t.blocked = g.idled
+	g.line(t)
 	g.mu.Unlock()
 	return true, g.wait(ctx, t)
 }
 
+// wait returns when a ticket in the queue is let in, or leaves it.
 func (g *gate) wait(ctx context.Context, t *ticket) error {
-	g.mu.Lock()
-	t.in = make(chan struct{})
-	g.waiting = append(g.waiting, t)
-	g.admit()
-	g.mu.Unlock()
 	timer := time.NewTimer(time.Until(t.late))
 	defer timer.Stop()
 	var err error

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,11 +20,10 @@ func testGate(rows, slots int) *gate {
 
 // put has a request wait without a goroutine of its own.
 func (g *gate) put(key string, rows int) *ticket {
-	t := &ticket{key: key, rows: rows, blocked: -1, in: make(chan struct{}), late: time.Now().Add(g.maxWait)}
+	t := &ticket{key: key, rows: rows, blocked: -1, late: time.Now().Add(g.maxWait)}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.waiting = append(g.waiting, t)
-	g.admit()
+	g.line(t)
 	return t
 }
 
@@ -209,6 +209,35 @@ func TestGateRefuses(t *testing.T) {
 	if n, _ := g.queue(); n != 0 || g.running != 0 {
 		t.Errorf("%d wait and %d run at the end", n, g.running)
 	}
+}
+
+// TestGateBoundsItsQueue: of many that come at once no more than max_waiting wait.
+func TestGateBoundsItsQueue(t *testing.T) {
+	t.Parallel()
+	g := testGate(1, 1)
+	g.maxWaiting = 2
+	inside := g.put("a", 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	refused := make(chan error, 64)
+	var all sync.WaitGroup
+	for range cap(refused) {
+		all.Go(func() {
+			if _, err := g.enter(ctx, "a", 1); !errors.Is(err, context.Canceled) {
+				refused <- err
+			}
+		})
+	}
+	for range cap(refused) - g.maxWaiting {
+		if err := <-refused; job.AsError("", err).Code != job.CodeOverloaded {
+			t.Errorf("refused with %v", err)
+		}
+	}
+	if n, _ := g.queue(); n != g.maxWaiting {
+		t.Errorf("%d wait, want %d", n, g.maxWaiting)
+	}
+	cancel()
+	all.Wait()
+	g.leave(inside)
 }
 
 // TestGateSharesSlots: 64 adapters over 8 slots and 8 rows. One adapter sends as much as all others together, and still

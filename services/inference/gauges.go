@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"descant/pkg/generate"
 	"descant/pkg/pb"
 	"descant/pkg/registry"
 )
@@ -54,17 +55,14 @@ func (g *gauges) Describe(out chan<- *prometheus.Desc) {
 // Collect reads the numbers.
 func (g *gauges) Collect(out chan<- prometheus.Metric) {
 	s := g.service
-	var waitingFor []string
-	for _, m := range s.pool.loaded() {
-		stats := m.engine.Stats()
-		waiting, keys := m.gate.queue()
-		waitingFor = append(waitingFor, keys...)
+	sums, waitingFor := g.byName()
+	for name, stats := range sums {
 		tell := func(desc *prometheus.Desc, kind prometheus.ValueType, x float64) {
-			out <- prometheus.MustNewConstMetric(desc, kind, x, m.base.Ref, engineLabel)
+			out <- prometheus.MustNewConstMetric(desc, kind, x, name, engineLabel)
 		}
 		tell(g.running, prometheus.GaugeValue, float64(stats.Rows))
-		tell(g.waiting, prometheus.GaugeValue, float64(waiting+stats.Waiting))
-		tell(g.cache, prometheus.GaugeValue, float64(stats.Rows)/float64(s.cfg.MaxRows))
+		tell(g.waiting, prometheus.GaugeValue, float64(stats.Waiting))
+		tell(g.cache, prometheus.GaugeValue, float64(stats.Rows)/float64(stats.bases*s.cfg.MaxRows))
 		tell(g.prompt, prometheus.CounterValue, float64(stats.PromptTokens))
 		tell(g.generated, prometheus.CounterValue, float64(stats.OutputTokens))
 		tell(g.looked, prometheus.CounterValue, float64(stats.PromptTokens+stats.CachedTokens))
@@ -82,6 +80,37 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 	}
 	out <- prometheus.MustNewConstMetric(g.lora, prometheus.GaugeValue, float64(time.Now().UnixNano())/1e9,
 		strconv.Itoa(s.cfg.Slots), s.names.list(ready), s.names.list(waitingFor))
+}
+
+// named are the numbers of the bases of one name, with the requests at their gates.
+type named struct {
+	generate.Stats
+	bases int
+}
+
+// byName adds up the numbers of the bases by their names, since a name may stand for two snapshots that are both in memory.
+func (g *gauges) byName() (sums map[string]*named, waitingFor []string) {
+	sums = map[string]*named{}
+	for _, m := range g.service.pool.loaded() {
+		sum := sums[m.base.Ref]
+		if sum == nil {
+			sum = new(named)
+			sums[m.base.Ref] = sum
+		}
+		stats := m.engine.Stats()
+		waiting, keys := m.gate.queue()
+		waitingFor = append(waitingFor, keys...)
+		sum.bases++
+		sum.Compilations += stats.Compilations
+		sum.Rows += stats.Rows
+		sum.Waiting += stats.Waiting + waiting
+		sum.PromptTokens += stats.PromptTokens
+		sum.OutputTokens += stats.OutputTokens
+		sum.CachedTokens += stats.CachedTokens
+		sum.DraftedTokens += stats.DraftedTokens
+		sum.AcceptedTokens += stats.AcceptedTokens
+	}
+	return sums, waitingFor
 }
 
 // collectTiers tells where the adapters lie.

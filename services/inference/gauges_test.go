@@ -78,6 +78,41 @@ func TestMetricsOfTheModelServerProtocol(t *testing.T) {
 	}
 }
 
+// TestMetricsOfTwoBasesWithOneName: a name that stands for two snapshots is told once, as their sum.
+func TestMetricsOfTwoBasesWithOneName(t *testing.T) {
+	t.Parallel()
+	cfg := Defaults()
+	cfg.WorkDir, cfg.MaxRows = t.TempDir(), 4
+	s, err := New(cfg, Deps{Worker: "w", Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.pool = newPool(2, func(_ context.Context, base registry.Base) (*served, error) {
+		m, engine := fakeServed(base)
+		engine.stats = generate.Stats{Rows: 1, Waiting: 2, OutputTokens: 3}
+		return m, nil
+	})
+	for _, digest := range []string{"old", "new"} {
+		_, release, err := s.pool.get(t.Context(), registry.Base{Ref: "base", Digest: digest})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer release()
+	}
+	status, got := call(t, s.apiHandler(openai.Keys{}, new(lifecycle.Drain)), http.MethodGet, "/metrics", "")
+	if status != http.StatusOK {
+		t.Fatalf("status %d: %s", status, got)
+	}
+	for _, want := range []string{
+		`vllm:num_requests_running{engine="0",model_name="base"} 2`, `vllm:num_requests_waiting{engine="0",model_name="base"} 4`,
+		`vllm:kv_cache_usage_perc{engine="0",model_name="base"} 0.25`, `vllm:generation_tokens_total{engine="0",model_name="base"} 6`,
+	} {
+		if !strings.Contains(got, "\n"+want+"\n") {
+			t.Errorf("%s is not in\n%s", want, lines(got, "vllm:"))
+		}
+	}
+}
+
 func TestAPIProtects(t *testing.T) {
 	t.Parallel()
 	cfg := Defaults()
