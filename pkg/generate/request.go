@@ -103,11 +103,19 @@ func (r *Request) check(vocab, context int) error {
 	if problems := r.Problems(vocab); len(problems) > 0 {
 		return &InvalidError{problems}
 	}
-	if len(r.Prompt) >= context || len(r.Prompt)+r.MaxTokens > context {
-		return &ContextError{Prompt: len(r.Prompt), MaxTokens: r.MaxTokens, Context: context}
+	if err := r.Fits(context); err != nil {
+		return err
 	}
 	if r.MaxTokens == 0 {
 		r.MaxTokens = context - len(r.Prompt)
+	}
+	return nil
+}
+
+// Fits refuses a request that a context of so many tokens cannot hold, with a [ContextError].
+func (r *Request) Fits(context int) error {
+	if len(r.Prompt) >= context || len(r.Prompt)+r.MaxTokens > context {
+		return &ContextError{Prompt: len(r.Prompt), MaxTokens: r.MaxTokens, Context: context}
 	}
 	return nil
 }

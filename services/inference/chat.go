@@ -70,6 +70,10 @@ func (s *Service) answer(ctx context.Context, req *pb.ChatRequest, send func(*pb
 		return err
 	}
 	defer t.release()
+	q, err := s.prepare(t, req, messages, tools)
+	if err != nil {
+		return err
+	}
 	waiting := time.Now()
 	leave, err := s.enter(ctx, t, int(req.GetN()))
 	if err != nil {
@@ -79,7 +83,7 @@ func (s *Service) answer(ctx context.Context, req *pb.ChatRequest, send func(*pb
 	s.tellSoon()
 	defer s.tellSoon()
 	defer leave()
-	return s.generate(ctx, t, req, messages, tools, s.meters.answer(t.model.base.Ref, began, send))
+	return s.generate(ctx, t, req, q, s.meters.answer(t.model.base.Ref, began, send))
 }
 
 // enter waits for the request's turn and has its adapter in a slot, where it stays until leave is called.

@@ -11,35 +11,48 @@ import (
 
 	"descant/pkg/chat"
 	"descant/pkg/generate"
+	"descant/pkg/grammar"
 	"descant/pkg/pb"
 	"descant/pkg/tokenizer"
 )
 
-// generate streams the answer, or all n of them, of one model.
-func (s *Service) generate(ctx context.Context, t target, req *pb.ChatRequest, messages []chat.Message, tools []byte, send func(*pb.ChatChunk) error) error {
+// prepared is a request in tokens, with nothing wrong in it.
+type prepared struct {
+	first     generate.Request   // of the first choice
+	automaton *grammar.Automaton // of the constraint, nil for none
+}
+
+// prepare checks a request as a whole and brings it into tokens. It takes no row and no slot: what is wrong is told at once,
+// however many wait, and nobody waits behind it.
+func (s *Service) prepare(t target, req *pb.ChatRequest, messages []chat.Message, tools []byte) (q prepared, err error) {
 	prompt, err := t.model.text.promptOf(req, messages, tools)
 	if err != nil {
-		return err
+		return q, err
 	}
-	request, automaton, err := t.model.text.request(req, t.key, prompt)
-	if err != nil {
-		return err
+	if q.first, q.automaton, err = t.model.text.request(req, t.key, prompt); err != nil {
+		return q, err
 	}
-	if room := t.model.engine.MaxContext() - len(prompt); request.MaxTokens == 0 && room > 0 {
-		request.MaxTokens = min(max(s.cfg.MaxTokens, request.MinTokens), room)
+	most := t.model.engine.MaxContext()
+	if room := most - len(prompt); q.first.MaxTokens == 0 && room > 0 {
+		q.first.MaxTokens = min(max(s.cfg.MaxTokens, q.first.MinTokens), room)
 	}
-	a := &answer{open: max(1, int(req.GetN())), usage: &pb.Usage{PromptTokens: uint32(len(prompt))}, send: func(chunk *pb.ChatChunk) error {
+	return q, q.first.Fits(most)
+}
+
+// generate streams the answer, or all n of them, of one model.
+func (s *Service) generate(ctx context.Context, t target, req *pb.ChatRequest, q prepared, send func(*pb.ChatChunk) error) error {
+	a := &answer{open: max(1, int(req.GetN())), usage: &pb.Usage{PromptTokens: uint32(len(q.first.Prompt))}, send: func(chunk *pb.ChatChunk) error {
 		chunk.Id, chunk.Model, chunk.Worker = req.GetId(), t.name, s.deps.Worker
 		return send(chunk)
 	}}
 	group, ctx := errgroup.WithContext(ctx)
 	for index := range a.open {
-		c := &choice{answer: a, index: uint32(index), text: t.model.text.tokenizer, minTokens: request.MinTokens, withLogprobs: request.Logprobs,
+		c := &choice{answer: a, index: uint32(index), text: t.model.text.tokenizer, minTokens: q.first.MinTokens, withLogprobs: q.first.Logprobs,
 			stream: t.model.text.tokenizer.NewStream(), stops: stopper{stops: req.GetStop()}}
-		one := request
+		one := q.first
 		one.Sampling.Seed += uint64(index)
-		if automaton != nil {
-			one.Constraint = automaton.Start()
+		if q.automaton != nil {
+			one.Constraint = q.automaton.Start()
 		}
 		group.Go(func() error { return c.run(ctx, t.model.engine, one) })
 	}

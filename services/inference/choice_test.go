@@ -67,13 +67,22 @@ func ask(t *testing.T, answer string, req *pb.ChatRequest) (chunks []*pb.ChatChu
 	text := tinyLanguage(t)
 	e := &script{ids: text.tokenizer.EncodePlain(answer), asked: make(chan generate.Request, maxChoices)}
 	s := &Service{cfg: Defaults(), deps: Deps{Worker: "w"}}
-	err = s.generate(t.Context(), target{model: &served{engine: e, text: text}}, req, []chat.Message{chat.NewMessage("user", "hi")}, nil,
-		func(chunk *pb.ChatChunk) error { chunks = append(chunks, chunk); return nil })
+	to := target{model: &served{engine: e, text: text}}
+	err = s.reply(t.Context(), to, req, func(chunk *pb.ChatChunk) error { chunks = append(chunks, chunk); return nil })
 	close(e.asked)
 	for req := range e.asked {
 		asked = append(asked, req)
 	}
 	return chunks, asked, err
+}
+
+// reply has a model answer "hi" without a turn at its gate.
+func (s *Service) reply(ctx context.Context, to target, req *pb.ChatRequest, send func(*pb.ChatChunk) error) error {
+	q, err := s.prepare(to, req, []chat.Message{chat.NewMessage("user", "hi")}, nil)
+	if err != nil {
+		return err
+	}
+	return s.generate(ctx, to, req, q, send)
 }
 
 func ptr[T any](value T) *T { return &value }

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"descant/pkg/chat"
 	"descant/pkg/device"
 	"descant/pkg/generate"
 	"descant/pkg/job"
@@ -31,7 +30,7 @@ func TestConstrainedAnswers(t *testing.T) {
 	answers := func(req *pb.ChatRequest) []string {
 		t.Helper()
 		texts := make([]string, max(1, req.GetN()))
-		err := s.generate(t.Context(), target{model: &served{engine: generator{e}, text: text}}, req, []chat.Message{chat.NewMessage("user", "hi")}, nil,
+		err := s.reply(t.Context(), target{model: &served{engine: generator{e}, text: text}}, req,
 			func(chunk *pb.ChatChunk) error {
 				texts[chunk.GetIndex()] += chunk.GetDelta()
 				if reason := chunk.GetFinishReason(); reason != "" && reason != "stop" {
