@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+import combinations
 import formats
 import models
 import schedules
@@ -51,8 +52,8 @@ def main():
     torch.use_deterministic_algorithms(True)
     if sys.argv[2:]:
         return write_cases(root / "parity", sys.argv[2:])
-    parity, qwen, optim = root / "parity", root / "qwen", root / "optim"
-    for folder in (parity, qwen, optim):
+    parity, qwen, optim, combined = root / "parity", root / "qwen", root / "optim", root / "combined"
+    for folder in (parity, qwen, optim, combined):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
 
@@ -64,6 +65,7 @@ def main():
         cases[name] = models.write_case(parity / name, name, spec, SEED)
     texts.write_base_tokenizer(parity / "qwen2-tied", tokenizer, models.SPECS["qwen2-tied"]["vocab"])
     write_optim(optim, parity / "qwen2-untied")
+    combinations.write_combinations(combined, parity / "qwen2-untied", SEED)
     sampling = formats.write_sampling(parity, SEED)
     peft = formats.write_peft(parity)
     chat = texts.write_chat_templates(parity / "chat_templates", Path(__file__).parent / "templates")
@@ -74,8 +76,8 @@ def main():
         "sampling_records": sampling, "peft_format_records": peft, "chat": chat,
     })
     write(parity / "tolerances.json", {"quantities": {k: {"recommended": v} for k, v in TOLERANCES.items()}})
-    size = sum(f.stat().st_size for d in (parity, qwen, optim) for f in d.rglob("*") if f.is_file())
-    print(f"{size / 1e6:.2f} MB in {parity}, {qwen} and {optim}")
+    size = sum(f.stat().st_size for d in (parity, qwen, optim, combined) for f in d.rglob("*") if f.is_file())
+    print(f"{size / 1e6:.2f} MB in {parity}, {qwen}, {optim} and {combined}")
 
 
 def write_cases(parity, names):
