@@ -114,7 +114,7 @@ func (a *app) chat(ctx context.Context, o chatOptions) error {
 	}
 	services = append(services, lifecycle.Service{Name: "command", Run: func(ctx context.Context) error {
 		select {
-		case <-s.inference.Ready():
+		case <-s.inference.Taking():
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

@@ -38,7 +38,7 @@ func splitHead(c *model.Compiler, head *model.Array, limit int) ([]*model.Array,
 
 // headShapes are the shapes of the output matrix as a batch takes it: whole, or in pieces.
 func (p layerPlan) headShapes(b batchShape) []shapes.Shape {
-	if b.rows == 1 && b.tokens != draftTokens+1 {
+	if b.rows == 1 && b.tokens != p.verify {
 		return []shapes.Shape{p.head}
 	}
 	return p.pieces
@@ -57,7 +57,7 @@ func compileHead(c *model.Compiler, plan layerPlan, b batchShape) (*model.Progra
 	return c.Compile(fmt.Sprintf("head of %d rows, %d tokens", b.rows, b.tokens), inputs, func(_ *Graph, in []*Node) []*Node {
 		x, token, norm, heads := in[0], in[1], in[2], in[3:]
 		x = Reshape(x, b.rows*b.tokens, cfg.Hidden)
-		if b.tokens > 1 && b.tokens != draftTokens+1 {
+		if b.tokens > 1 && b.tokens != plan.verify {
 			x = Gather(x, Reshape(token, 1, 1))
 		}
 		x = model.RMSNorm(x, norm, cfg.Eps)

@@ -33,6 +33,8 @@ type Options struct {
 	// DType is what the base's matrices are held in: [F32] (the default) computes like the reference; [BF16] takes half
 	// the memory and reads half of it for each token. Its logits differ by the rounding of the activations.
 	DType string
+	// DraftTokens is the longest draft of a speculation, 1 to 15 tokens. Defaults to 7.
+	DraftTokens int
 	// MaxWaiting is how many requests may wait for a row; one more is refused with a [BusyError]. Defaults to 1024.
 	MaxWaiting int
 	// MaxWait is how long a request may wait for a row before it ends with a [LateError]. Defaults to no limit.
@@ -52,6 +54,7 @@ func (o Options) withDefaults(cfg *model.Config) (Options, error) {
 	set(&o.MaxRank, 8)
 	set(&o.UsedVocab, cfg.Vocab)
 	set(&o.MaxWaiting, 1024)
+	set(&o.DraftTokens, draftTokens)
 	if o.DType == "" {
 		o.DType = F32
 	}
@@ -71,6 +74,9 @@ func (o Options) withDefaults(cfg *model.Config) (Options, error) {
 	}
 	if o.UsedVocab < 1 || o.UsedVocab > cfg.Vocab {
 		errs = append(errs, fmt.Errorf("used vocabulary is %d: give 1 to %d", o.UsedVocab, cfg.Vocab))
+	}
+	if o.DraftTokens < 1 || o.DraftTokens > MaxDraftTokens {
+		errs = append(errs, fmt.Errorf("draft tokens are %d: give 1 to %d", o.DraftTokens, MaxDraftTokens))
 	}
 	if o.MaxWaiting < 1 || o.MaxWait < 0 {
 		errs = append(errs, fmt.Errorf("max waiting is %d and max wait %s: give a queue of 1 request or more, and 0 (no limit) "+

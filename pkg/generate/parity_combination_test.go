@@ -50,7 +50,7 @@ func TestParityCombination(t *testing.T) {
 		}
 	}
 	err = e.order(t.Context(), func() error {
-		return compareSteps(t, e.steps, batch, [2]*adapter{e.adapters.byKey["sum-0"], e.adapters.byKey["sum-1"]}, reference)
+		return compareSteps(t, e.steps, batch, [2]*adapter{e.adapters.byKey["sum-0"], e.adapters.byKey["sum-1"]}, reference, 5e-5)
 	})
 	if err != nil {
 		t.Error(err)

@@ -57,6 +57,8 @@ type layerPlan struct {
 	embed, head shapes.Shape
 	// pieces are the shapes of what several rows take instead of the output matrix: itself, or parts of it.
 	pieces []shapes.Shape
+	// verify is how many tokens a step with a draft has: the newest one and the longest draft.
+	verify int
 }
 
 // shapes lists the shapes of steps. The first required of them suffice for everything; the others do part of the work
@@ -75,7 +77,7 @@ func (p layerPlan) shapes(longest int) (list []stepShape, required int) {
 	add(1, chunks()[0], general)
 	add(p.rows, 1, general)
 	required = len(list)
-	for _, tokens := range append([]int{1, draftTokens + 1}, chunks()...) {
+	for _, tokens := range append([]int{1, p.verify}, chunks()...) {
 		if tokens > max(longest, chunks()[0]) {
 			continue
 		}

@@ -20,8 +20,12 @@ const (
 	SpeculationOff
 )
 
-// draftTokens is the longest draft.
-const draftTokens = 7
+// draftTokens is [Options.DraftTokens] where nothing is said; MaxDraftTokens is the most that it may be: a draft and the
+// token before it are fewer than the shortest chunk of a prompt.
+const (
+	draftTokens    = 7
+	MaxDraftTokens = 15
+)
 
 // pace holds average durations, in seconds, of steps with one row: of one token, and of a draft. 0 is not measured yet.
 type pace struct{ token, draft float64 }
@@ -53,7 +57,7 @@ func lookUp(ids []int32, most int) []int32 {
 
 // draft proposes tokens for a sequence that decodes beside others, nil if none or if it would not pay.
 func (e *Engine) draft(s *sequence, rows int) []int32 {
-	most := min(draftTokens, s.req.MaxTokens-s.finish.CompletionTokens-1)
+	most := min(e.opts.DraftTokens, s.req.MaxTokens-s.finish.CompletionTokens-1)
 	if s.req.Speculation == SpeculationOff || most < 1 || !e.steps.base.Config.Rope.Fixed(len(s.ids)+most) {
 		return nil
 	}

@@ -34,11 +34,11 @@ func TestLookUp(t *testing.T) {
 // TestSpeculationChangesNothing runs requests with and without drafts, alone and all at once with the base and an
 // adapter: greedy ones and samples, with stop ids, and up to a full context.
 func TestSpeculationChangesNothing(t *testing.T) {
-	for _, kind := range []string{device.Go, device.XLA} {
+	for kind, drafts := range map[string]int{device.Go: 3, device.XLA: 0} { // 0 is the usual length
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			dir := caseDir(twoAdapters)
-			e := start(t, kind, filepath.Join(dir, "base"), Options{MaxRows: 4, MaxContext: 120, Slots: 1, MaxRank: 4})
+			e := start(t, kind, filepath.Join(dir, "base"), Options{MaxRows: 4, MaxContext: 120, Slots: 1, MaxRank: 4, DraftTokens: drafts})
 			if err := e.LoadAdapter(t.Context(), "a", filepath.Join(dir, "adapter")); err != nil {
 				t.Fatal(err)
 			}

@@ -111,7 +111,7 @@ func (s *stepper) verify(seq *sequence, draft []int32, filled int) ([][]float32,
 		return nil, err
 	}
 	batch := []*sequence{seq}
-	shape := s.choose(batch, batchShape{1, draftTokens + 1})
+	shape := s.choose(batch, batchShape{1, s.plan.verify})
 	if !s.programs.has(s.base.Config, shape, s.cache.context) {
 		return nil, nil
 	}

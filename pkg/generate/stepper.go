@@ -37,7 +37,7 @@ func newStepper(backend compute.Backend, base *model.Model, opts Options) (*step
 		base: base, compiler: model.NewCompiler(backend), contexts: contexts(opts.MaxContext),
 		inputs: map[batchShape]*stepInputs{}, filled: make([]int, opts.MaxRows),
 		plan: layerPlan{config: cfg, rows: opts.MaxRows, columns: max(0, opts.Slots) * opts.MaxRank, inPlace: backend.HasSharedBuffers(),
-			embed: base.Embed.Shape(), head: base.Head.Shape()},
+			verify: opts.DraftTokens + 1, embed: base.Embed.Shape(), head: base.Head.Shape()},
 	}
 	for _, w := range base.Layers[0] {
 		s.plan.weights = append(s.plan.weights, w.Shape())

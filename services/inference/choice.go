@@ -32,6 +32,7 @@ func (s *Service) prepare(t target, req *pb.ChatRequest, messages []chat.Message
 	if q.first, q.automaton, err = t.model.text.request(req, t.key, prompt); err != nil {
 		return q, err
 	}
+	q.first.Speculation = s.cfg.speculation()
 	most := t.model.engine.MaxContext()
 	if room := most - len(prompt); q.first.MaxTokens == 0 && room > 0 {
 		q.first.MaxTokens = min(max(s.cfg.MaxTokens, q.first.MinTokens), room)

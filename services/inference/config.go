@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"descant/pkg/job"
 	"descant/pkg/lifecycle"
 	"descant/pkg/openai"
 	"descant/pkg/registry"
@@ -32,6 +33,17 @@ type Config struct {
 	Slots int `yaml:"slots" help:"how many adapters of rank max_rank a base holds at once"`
 	// MaxRank is the rank on which Slots counts. Defaults to 8.
 	MaxRank int `yaml:"max_rank" help:"rank on which slots counts"`
+	// DType is what a base's matrices are held in: f32, bf16 (half the memory, and half of it read for each token; not on
+	// the pure-Go device), or auto, which is f32. Defaults to auto.
+	DType string `yaml:"dtype" help:"arithmetic of the bases: f32, bf16 (half the memory) or auto, which is f32"`
+	// PrefixCache bounds the keys and values of prompts and answers that a base keeps for requests that begin alike; 0 is
+	// none. Defaults to 128MiB on a CPU; a GPU has none.
+	PrefixCache lifecycle.Bytes `yaml:"prefix_cache" help:"most memory of a base for beginnings of prompts that were computed before (0: none; CPU only)"`
+	// Speculation is whether several tokens are computed at once where a text repeats itself, which changes no answer: auto
+	// (where it pays), on or off. Defaults to auto.
+	Speculation string `yaml:"speculation" help:"compute several tokens at once where a text repeats itself: auto (where it pays), on or off"`
+	// DraftTokens is how many tokens speculation may be ahead. Defaults to 7.
+	DraftTokens int `yaml:"draft_tokens" help:"how many tokens speculation may be ahead"`
 	// MaxTokens is the length of an answer when the request names none. Defaults to 512.
 	MaxTokens int `yaml:"max_tokens" help:"longest answer when the request names none, in tokens"`
 	// Warm loads the base of a job as soon as the job trains, so that its adapter can answer at once.
@@ -57,7 +69,8 @@ type Config struct {
 
 // Defaults returns the configuration of `descant up`.
 func Defaults() Config {
-	return Config{MaxBases: 2, MaxRows: 8, MaxWaiting: 256, MaxWait: time.Minute, Slots: 16, MaxRank: 8, MaxTokens: 512, Warm: true, Relist: 30 * time.Second,
+	return Config{MaxBases: 2, MaxRows: 8, MaxWaiting: 256, MaxWait: time.Minute, Slots: 16, MaxRank: 8, MaxTokens: 512, Warm: true,
+		DType: job.DTypeAuto, PrefixCache: defaultPrefixCache, Speculation: speculationAuto, DraftTokens: 7, Relist: 30 * time.Second,
 		APIAddr: apiOff, HostBytes: 1 << 30, DiskBytes: 20 << 30}
 }
 
@@ -81,6 +94,7 @@ func (c Config) Validate() error {
 	if err := c.checkAPI(); err != nil {
 		errs = append(errs, err)
 	}
+	errs = append(errs, c.checkEngine()...)
 	pinned, err := c.pinned()
 	if err != nil {
 		errs = append(errs, err)

@@ -90,6 +90,19 @@ func fleetOn(t *testing.T, kind string) *fleet {
 // worker starts a worker that sees the registry through entries, and waits until it is ready.
 func (f *fleet) worker(t *testing.T, name string, reg *registry.Registry, change func(*Config)) *Service {
 	t.Helper()
+	s := f.newWorker(t, name, reg, change)
+	f.run(t, s)
+	select {
+	case <-s.Ready():
+	case <-time.After(3 * time.Minute):
+		t.Fatalf("worker %s is not ready", name)
+	}
+	return s
+}
+
+// newWorker makes a worker.
+func (f *fleet) newWorker(t *testing.T, name string, reg *registry.Registry, change func(*Config)) *Service {
+	t.Helper()
 	cfg := Defaults()
 	cfg.MaxContext, cfg.MaxRows, cfg.Slots, cfg.MaxRank, cfg.WorkDir, cfg.Warm, cfg.Model = 64, 4, 2, 1, t.TempDir(), false, f.base.Ref
 	if change != nil {
@@ -99,21 +112,21 @@ func (f *fleet) worker(t *testing.T, name string, reg *registry.Registry, change
 	if err != nil {
 		t.Fatal(err)
 	}
+	return s
+}
+
+// run runs a worker until the end of the test.
+func (f *fleet) run(t *testing.T, s *Service) {
+	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {
-			t.Errorf("worker %s: %v", name, err)
+			t.Errorf("worker %s: %v", s.deps.Worker, err)
 		}
 	})
-	select {
-	case <-s.Ready():
-	case <-time.After(time.Minute):
-		t.Fatalf("worker %s is not ready", name)
-	}
-	return s
 }
 
 // ask sends one question to a worker and returns its answer of one token and who gave it.

@@ -21,6 +21,8 @@ type fakeEngine struct {
 	stats  generate.Stats
 	logits []float32
 	closed atomic.Bool
+	// warm, if not nil, is closed when all programs are there.
+	warm chan struct{}
 }
 
 // fakeWeights are as many bytes as they say.
@@ -63,7 +65,19 @@ func (f *fakeEngine) UnloadAdapter(key string) bool {
 func (f *fakeEngine) Generate(context.Context, generate.Request, func(generate.Token) error) (generate.Finish, error) {
 	return generate.Finish{}, nil
 }
-func (f *fakeEngine) MaxContext() int       { return 16 }
+func (f *fakeEngine) MaxContext() int { return 16 }
+
+func (f *fakeEngine) Warm(ctx context.Context) error {
+	if f.warm == nil {
+		return nil
+	}
+	select {
+	case <-f.warm:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
 func (f *fakeEngine) Stats() generate.Stats { return f.stats }
 func (f *fakeEngine) Close()                { f.closed.Store(true) }
 

@@ -17,6 +17,7 @@ type engine interface {
 	Probe(ctx context.Context, key string, prompt []int32) ([]float32, error)
 	Generate(ctx context.Context, req generate.Request, emit func(generate.Token) error) (generate.Finish, error)
 	MaxContext() int
+	Warm(ctx context.Context) error
 	Stats() generate.Stats
 	Close()
 }
@@ -66,9 +67,7 @@ func (s *Service) open(_ context.Context, base registry.Base) (*served, error) {
 		return nil, err
 	}
 	s.log.Info("loading base", "base", base.Ref, "digest", base.Digest)
-	e, err := generate.New(s.deps.Device, base.Dir, generate.Options{
-		MaxContext: s.cfg.MaxContext, MaxRows: s.cfg.MaxRows, Slots: s.cfg.Slots, MaxRank: s.cfg.MaxRank, UsedVocab: text.tokenizer.VocabSize(),
-	})
+	e, err := generate.New(s.deps.Device, base.Dir, s.cfg.engineOptions(text.tokenizer.VocabSize()))
 	if err != nil {
 		text.close()
 		return nil, job.UserError(job.CodeBadModel, "model "+base.Ref+" cannot be served: "+err.Error(), "`descant doctor` checks this machine")

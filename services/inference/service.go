@@ -56,7 +56,8 @@ type Service struct {
 	failures *failures
 	changed  chan struct{} // wakes the entry in the list of workers
 	told     chan struct{} // wakes the advert
-	ready    chan struct{} // closed when requests are taken and the registry was listed once
+	taking   chan struct{} // closed when requests are taken and the registry was listed once
+	ready    chan struct{} // closed when beside that the configured base compiles nothing any more
 }
 
 // New returns a worker; Run starts it.
@@ -64,7 +65,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, deps: deps, log: deps.Log.With("service", "inference"), changed: make(chan struct{}, 1), told: make(chan struct{}, 1), ready: make(chan struct{})}
+	s := &Service{cfg: cfg, deps: deps, log: deps.Log.With("service", "inference"), changed: make(chan struct{}, 1), told: make(chan struct{}, 1), taking: make(chan struct{}), ready: make(chan struct{})}
 	if s.deps.Metrics == nil {
 		s.deps.Metrics = lifecycle.NewMetrics()
 	}
@@ -82,7 +83,11 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	return s, nil
 }
 
-// Ready is closed when the worker takes requests and knows what is published.
+// Taking is closed when the worker takes requests and knows what is published. Until it is ready, requests may wait for a
+// base that is loaded, or for a program of it that is compiled.
+func (s *Service) Taking() <-chan struct{} { return s.taking }
+
+// Ready is closed when the worker takes requests and all programs of the configured base are compiled.
 func (s *Service) Ready() <-chan struct{} { return s.ready }
 
 // Run serves until ctx ends, finishes the requests that are running, and frees the models.
@@ -94,7 +99,8 @@ func (s *Service) Run(ctx context.Context) error {
 	defer s.farewell(ctx)
 	defer s.pool.close()
 	group, ctx := errgroup.WithContext(ctx)
-	var first sync.WaitGroup // what must stand before the worker is ready
+	var first sync.WaitGroup // what must stand before the worker takes requests
+	warm := make(chan struct{})
 	first.Add(2)
 	group.Go(func() error {
 		return s.deps.Bus.ServeWorker(ctx, s.deps.Worker, s.chat, first.Done)
@@ -107,7 +113,7 @@ func (s *Service) Run(ctx context.Context) error {
 	group.Go(func() error { return s.tell(ctx) })
 	group.Go(func() error { return s.serveAPI(ctx) })
 	group.Go(func() error { s.load(ctx); return nil })
-	group.Go(func() error { s.preopen(ctx, s.cfg.Model); return nil })
+	group.Go(func() error { defer close(warm); s.preopen(ctx, s.cfg.Model, true); return nil })
 	if s.cfg.Warm {
 		group.Go(func() error { s.warm(ctx); return nil })
 	}
@@ -117,6 +123,13 @@ func (s *Service) Run(ctx context.Context) error {
 		select {
 		case <-standing:
 			s.log.Info("inference worker takes requests", "worker", s.deps.Worker)
+			close(s.taking)
+		case <-ctx.Done():
+			return nil
+		}
+		select {
+		case <-warm:
+			s.log.Info("inference worker is ready", "worker", s.deps.Worker)
 			close(s.ready)
 			s.wake()
 		case <-ctx.Done():
@@ -126,15 +139,21 @@ func (s *Service) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// preopen loads a base so that the first request need not wait for it.
-func (s *Service) preopen(ctx context.Context, ref string) {
+// preopen loads a base so that the first request need not wait for it, and with warm waits until all its programs are
+// compiled. A base that cannot be loaded keeps nobody from the others.
+func (s *Service) preopen(ctx context.Context, ref string, warm bool) {
 	if ref == "" {
 		return
 	}
 	base, err := s.deps.Bases.Base(ctx, ref)
 	if err == nil {
+		var model *served
 		var release func()
-		if _, release, err = s.pool.get(lifecycle.Working(ctx), base); err == nil {
+		if model, release, err = s.pool.get(lifecycle.Working(ctx), base); err == nil {
+			s.wake()
+			if warm {
+				err = model.engine.Warm(ctx)
+			}
 			release()
 		}
 	}
@@ -155,7 +174,7 @@ func (s *Service) warm(ctx context.Context) {
 				continue
 			}
 			if spec, err := job.ParseSpec(rec.Job.GetSpec()); err == nil && spec.Training.Method == job.MethodLora {
-				s.preopen(ctx, spec.Model)
+				s.preopen(ctx, spec.Model, false)
 			}
 		}
 		select { // a watch that broke is opened again
