@@ -13,6 +13,7 @@ import (
 	"descant/pkg/chat"
 	"descant/pkg/dataset"
 	"descant/pkg/job"
+	"descant/services/tokenizer"
 )
 
 // preview is one row as a training sees it.
@@ -22,16 +23,7 @@ type preview struct {
 	Shape    dataset.Shape  `json:"shape"`
 	Model    string         `json:"model"`
 	Messages []chat.Message `json:"messages"`
-	Text     string         `json:"text"`
-	Tokens   []previewToken `json:"tokens"`
-	Trained  int            `json:"trained"`
-	Cut      int            `json:"cut"`
-}
-
-type previewToken struct {
-	ID   int32       `json:"id"`
-	Text string      `json:"text"`
-	Use  dataset.Use `json:"use"`
+	*tokenizer.Preview
 }
 
 func (a *app) previewCommand() *cobra.Command {
@@ -79,25 +71,11 @@ func (a *app) preview(ctx context.Context, name string, number int, flags *rowFl
 		return nil, err
 	}
 	defer encoder.Close()
-	e, err := encoder.Render(row)
-	if err != nil {
-		return nil, job.UserError(job.CodeBadDataset, fmt.Sprintf("%s of %s cannot be rendered: %v", row.Where(), name, err), "change the turns to what the chat template of the base allows")
-	}
-	uses, err := dataset.Uses(row, e.IDs, e.Answers, flags.tokenise())
+	seen, err := encoder.Preview(row, name, flags.tokenise())
 	if err != nil {
 		return nil, err
 	}
-	p := &preview{Row: number, Line: row.Line, Shape: row.Shape, Model: flags.Model, Messages: row.Messages, Text: e.Text}
-	for i, id := range e.IDs {
-		p.Tokens = append(p.Tokens, previewToken{ID: id, Text: encoder.TokenText(id), Use: uses[i]})
-		switch uses[i] {
-		case dataset.UseTrained:
-			p.Trained++
-		case dataset.UseCut:
-			p.Cut++
-		}
-	}
-	return p, nil
+	return &preview{Row: number, Line: row.Line, Shape: row.Shape, Model: flags.Model, Messages: row.Messages, Preview: seen}, nil
 }
 
 // nthRow reads up to a row. Problems of rows before it are no obstacle: what is wrong is for `validate` to say.
@@ -134,7 +112,7 @@ func (a *app) printPreview(p *preview, flags *rowFlags) {
 
 // colours writes tokens as running text; two shades of a colour tell neighbours apart. Control characters are shown by
 // their names, so that no row can change the terminal.
-func colours(tokens []previewToken) string {
+func colours(tokens []tokenizer.PreviewToken) string {
 	shades := map[dataset.Use][2]string{
 		dataset.UseTrained: {"\x1b[30;42m", "\x1b[30;102m"},
 		dataset.UseContext: {"\x1b[30;47m", "\x1b[30;107m"},

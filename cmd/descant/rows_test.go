@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"descant/pkg/dataset"
+	"descant/services/tokenizer"
 )
 
 const fourRows = `{"instruction":"你好","output":"你好！"}
@@ -105,7 +106,7 @@ func TestPreviewShowsTokens(t *testing.T) {
 
 func TestPreviewKeepsTheTerminal(t *testing.T) {
 	t.Parallel()
-	text := colours([]previewToken{{Text: "a\x1b]0;x\a\n", Use: dataset.UseTrained}, {Text: "b", Use: dataset.UseCut}})
+	text := colours([]tokenizer.PreviewToken{{Text: "a\x1b]0;x\a\n", Use: dataset.UseTrained}, {Text: "b", Use: dataset.UseCut}})
 	if want := "\x1b[30;42ma\uFFFD]0;x\uFFFD↵\x1b[0m\n\x1b[30;101mb\x1b[0m"; text != want {
 		t.Errorf("%q, want %q", text, want)
 	}

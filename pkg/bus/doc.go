@@ -15,7 +15,11 @@
 //	adapters.{list,get,alias,promote,rollback,delete}
 //	                                 J  micro service
 //	models.{list,get}                J  micro service
-//	datasets.{list,get,delete}       J  micro service
+//	datasets.{list,get,delete,preview,survey}
+//	                                 J  micro service
+//	tokenizer.{preview,survey}       J  micro service of the tokenizers, which the
+//	                                    gateway asks about the rows of a dataset
+//	workers.list                     J  micro service
 //	inference.chat                   J  pb.ChatRequest → pb.ChatChunk …, ended
 //	                                    by an empty message; the gateways answer
 //	infer.worker.<id>                P  the same for one worker

@@ -9,6 +9,7 @@ package pb
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	structpb "google.golang.org/protobuf/types/known/structpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -244,12 +245,382 @@ func (x *DatasetRequest) GetName() string {
 	return ""
 }
 
+// LookRequest asks datasets.preview or datasets.survey how a training would see
+// the rows of a dataset. The gateway pins the dataset and asks a tokenizer with
+// the same message on tokenizer.preview or tokenizer.survey.
+type LookRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of a dataset, builtin:sample, sha256:<hex> or an s3:// reference.
+	Dataset string `protobuf:"bytes,1,opt,name=dataset,proto3" json:"dataset,omitempty"`
+	// Base whose tokenizer and template make the tokens; a preview needs one, a
+	// survey without one counts no tokens.
+	Model string `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
+	// Tokens that are trained: full, completion or last_turn; empty means full.
+	LossOn string `protobuf:"bytes,3,opt,name=loss_on,json=lossOn,proto3" json:"loss_on,omitempty"`
+	// Longest row in tokens; unset means 1024.
+	MaxLength *uint32 `protobuf:"varint,4,opt,name=max_length,json=maxLength,proto3,oneof" json:"max_length,omitempty"`
+	// First row of a preview among those that can be trained, from 1; unset
+	// means 1.
+	Row *uint32 `protobuf:"varint,5,opt,name=row,proto3,oneof" json:"row,omitempty"`
+	// Most rows of a preview, at most 20; unset means 5.
+	Limit *uint32 `protobuf:"varint,6,opt,name=limit,proto3,oneof" json:"limit,omitempty"`
+	// What messages call the dataset; set by the gateway.
+	File          string `protobuf:"bytes,7,opt,name=file,proto3" json:"file,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LookRequest) Reset() {
+	*x = LookRequest{}
+	mi := &file_descant_v1_dataset_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LookRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LookRequest) ProtoMessage() {}
+
+func (x *LookRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_descant_v1_dataset_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LookRequest.ProtoReflect.Descriptor instead.
+func (*LookRequest) Descriptor() ([]byte, []int) {
+	return file_descant_v1_dataset_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *LookRequest) GetDataset() string {
+	if x != nil {
+		return x.Dataset
+	}
+	return ""
+}
+
+func (x *LookRequest) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *LookRequest) GetLossOn() string {
+	if x != nil {
+		return x.LossOn
+	}
+	return ""
+}
+
+func (x *LookRequest) GetMaxLength() uint32 {
+	if x != nil && x.MaxLength != nil {
+		return *x.MaxLength
+	}
+	return 0
+}
+
+func (x *LookRequest) GetRow() uint32 {
+	if x != nil && x.Row != nil {
+		return *x.Row
+	}
+	return 0
+}
+
+func (x *LookRequest) GetLimit() uint32 {
+	if x != nil && x.Limit != nil {
+		return *x.Limit
+	}
+	return 0
+}
+
+func (x *LookRequest) GetFile() string {
+	if x != nil {
+		return x.File
+	}
+	return ""
+}
+
+// PreviewResponse answers datasets.preview.
+type PreviewResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Rows in the order of the file.
+	Rows []*PreviewRow `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"`
+	// Whether rows follow that were not looked at.
+	HasMore       bool `protobuf:"varint,2,opt,name=has_more,json=hasMore,proto3" json:"has_more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewResponse) Reset() {
+	*x = PreviewResponse{}
+	mi := &file_descant_v1_dataset_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewResponse) ProtoMessage() {}
+
+func (x *PreviewResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_descant_v1_dataset_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewResponse.ProtoReflect.Descriptor instead.
+func (*PreviewResponse) Descriptor() ([]byte, []int) {
+	return file_descant_v1_dataset_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *PreviewResponse) GetRows() []*PreviewRow {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+func (x *PreviewResponse) GetHasMore() bool {
+	if x != nil {
+		return x.HasMore
+	}
+	return false
+}
+
+// PreviewRow is one row as a training sees it.
+type PreviewRow struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its number among the rows that can be trained, from 1.
+	Row uint32 `protobuf:"varint,1,opt,name=row,proto3" json:"row,omitempty"`
+	// Line on which it begins, from 1; 0 in Parquet.
+	Line uint32 `protobuf:"varint,2,opt,name=line,proto3" json:"line,omitempty"`
+	// How it was written, such as alpaca or messages.
+	Shape string `protobuf:"bytes,3,opt,name=shape,proto3" json:"shape,omitempty"`
+	// Its tokens; of a long row the first 4096.
+	Tokens []*PreviewToken `protobuf:"bytes,4,rep,name=tokens,proto3" json:"tokens,omitempty"`
+	// Tokens of the row, listed or not.
+	Length uint32 `protobuf:"varint,5,opt,name=length,proto3" json:"length,omitempty"`
+	// How many of them are trained.
+	Trained uint32 `protobuf:"varint,6,opt,name=trained,proto3" json:"trained,omitempty"`
+	// How many lie beyond max_length.
+	Cut           uint32 `protobuf:"varint,7,opt,name=cut,proto3" json:"cut,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewRow) Reset() {
+	*x = PreviewRow{}
+	mi := &file_descant_v1_dataset_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewRow) ProtoMessage() {}
+
+func (x *PreviewRow) ProtoReflect() protoreflect.Message {
+	mi := &file_descant_v1_dataset_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewRow.ProtoReflect.Descriptor instead.
+func (*PreviewRow) Descriptor() ([]byte, []int) {
+	return file_descant_v1_dataset_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *PreviewRow) GetRow() uint32 {
+	if x != nil {
+		return x.Row
+	}
+	return 0
+}
+
+func (x *PreviewRow) GetLine() uint32 {
+	if x != nil {
+		return x.Line
+	}
+	return 0
+}
+
+func (x *PreviewRow) GetShape() string {
+	if x != nil {
+		return x.Shape
+	}
+	return ""
+}
+
+func (x *PreviewRow) GetTokens() []*PreviewToken {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
+func (x *PreviewRow) GetLength() uint32 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
+}
+
+func (x *PreviewRow) GetTrained() uint32 {
+	if x != nil {
+		return x.Trained
+	}
+	return 0
+}
+
+func (x *PreviewRow) GetCut() uint32 {
+	if x != nil {
+		return x.Cut
+	}
+	return 0
+}
+
+// PreviewToken is one token of a row.
+type PreviewToken struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id.
+	Id int32 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// What it stands for.
+	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	// trained, context (only read) or cut (beyond max_length).
+	Use           string `protobuf:"bytes,3,opt,name=use,proto3" json:"use,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewToken) Reset() {
+	*x = PreviewToken{}
+	mi := &file_descant_v1_dataset_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewToken) ProtoMessage() {}
+
+func (x *PreviewToken) ProtoReflect() protoreflect.Message {
+	mi := &file_descant_v1_dataset_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewToken.ProtoReflect.Descriptor instead.
+func (*PreviewToken) Descriptor() ([]byte, []int) {
+	return file_descant_v1_dataset_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PreviewToken) GetId() int32 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *PreviewToken) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *PreviewToken) GetUse() string {
+	if x != nil {
+		return x.Use
+	}
+	return ""
+}
+
+// SurveyResponse answers datasets.survey.
+type SurveyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What `descant validate --json` prints: report, characters, languages and,
+	// with a model, tokens.
+	Survey        *structpb.Struct `protobuf:"bytes,1,opt,name=survey,proto3" json:"survey,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SurveyResponse) Reset() {
+	*x = SurveyResponse{}
+	mi := &file_descant_v1_dataset_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SurveyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SurveyResponse) ProtoMessage() {}
+
+func (x *SurveyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_descant_v1_dataset_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SurveyResponse.ProtoReflect.Descriptor instead.
+func (*SurveyResponse) Descriptor() ([]byte, []int) {
+	return file_descant_v1_dataset_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SurveyResponse) GetSurvey() *structpb.Struct {
+	if x != nil {
+		return x.Survey
+	}
+	return nil
+}
+
 var File_descant_v1_dataset_proto protoreflect.FileDescriptor
 
 const file_descant_v1_dataset_proto_rawDesc = "" +
 	"\n" +
 	"\x18descant/v1/dataset.proto\x12\n" +
-	"descant.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaa\x01\n" +
+	"descant.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaa\x01\n" +
 	"\aDataset\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x12\n" +
@@ -261,7 +632,37 @@ const file_descant_v1_dataset_proto_rawDesc = "" +
 	"\x14ListDatasetsResponse\x12/\n" +
 	"\bdatasets\x18\x01 \x03(\v2\x13.descant.v1.DatasetR\bdatasets\"$\n" +
 	"\x0eDatasetRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04nameB\x13Z\x11descant/pkg/pb;pbb\x06proto3"
+	"\x04name\x18\x01 \x01(\tR\x04name\"\xe1\x01\n" +
+	"\vLookRequest\x12\x18\n" +
+	"\adataset\x18\x01 \x01(\tR\adataset\x12\x14\n" +
+	"\x05model\x18\x02 \x01(\tR\x05model\x12\x17\n" +
+	"\aloss_on\x18\x03 \x01(\tR\x06lossOn\x12\"\n" +
+	"\n" +
+	"max_length\x18\x04 \x01(\rH\x00R\tmaxLength\x88\x01\x01\x12\x15\n" +
+	"\x03row\x18\x05 \x01(\rH\x01R\x03row\x88\x01\x01\x12\x19\n" +
+	"\x05limit\x18\x06 \x01(\rH\x02R\x05limit\x88\x01\x01\x12\x12\n" +
+	"\x04file\x18\a \x01(\tR\x04fileB\r\n" +
+	"\v_max_lengthB\x06\n" +
+	"\x04_rowB\b\n" +
+	"\x06_limit\"X\n" +
+	"\x0fPreviewResponse\x12*\n" +
+	"\x04rows\x18\x01 \x03(\v2\x16.descant.v1.PreviewRowR\x04rows\x12\x19\n" +
+	"\bhas_more\x18\x02 \x01(\bR\ahasMore\"\xbe\x01\n" +
+	"\n" +
+	"PreviewRow\x12\x10\n" +
+	"\x03row\x18\x01 \x01(\rR\x03row\x12\x12\n" +
+	"\x04line\x18\x02 \x01(\rR\x04line\x12\x14\n" +
+	"\x05shape\x18\x03 \x01(\tR\x05shape\x120\n" +
+	"\x06tokens\x18\x04 \x03(\v2\x18.descant.v1.PreviewTokenR\x06tokens\x12\x16\n" +
+	"\x06length\x18\x05 \x01(\rR\x06length\x12\x18\n" +
+	"\atrained\x18\x06 \x01(\rR\atrained\x12\x10\n" +
+	"\x03cut\x18\a \x01(\rR\x03cut\"D\n" +
+	"\fPreviewToken\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x05R\x02id\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\x12\x10\n" +
+	"\x03use\x18\x03 \x01(\tR\x03use\"A\n" +
+	"\x0eSurveyResponse\x12/\n" +
+	"\x06survey\x18\x01 \x01(\v2\x17.google.protobuf.StructR\x06surveyB\x13Z\x11descant/pkg/pb;pbb\x06proto3"
 
 var (
 	file_descant_v1_dataset_proto_rawDescOnce sync.Once
@@ -275,22 +676,31 @@ func file_descant_v1_dataset_proto_rawDescGZIP() []byte {
 	return file_descant_v1_dataset_proto_rawDescData
 }
 
-var file_descant_v1_dataset_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_descant_v1_dataset_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_descant_v1_dataset_proto_goTypes = []any{
 	(*Dataset)(nil),               // 0: descant.v1.Dataset
 	(*ListDatasetsRequest)(nil),   // 1: descant.v1.ListDatasetsRequest
 	(*ListDatasetsResponse)(nil),  // 2: descant.v1.ListDatasetsResponse
 	(*DatasetRequest)(nil),        // 3: descant.v1.DatasetRequest
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(*LookRequest)(nil),           // 4: descant.v1.LookRequest
+	(*PreviewResponse)(nil),       // 5: descant.v1.PreviewResponse
+	(*PreviewRow)(nil),            // 6: descant.v1.PreviewRow
+	(*PreviewToken)(nil),          // 7: descant.v1.PreviewToken
+	(*SurveyResponse)(nil),        // 8: descant.v1.SurveyResponse
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 10: google.protobuf.Struct
 }
 var file_descant_v1_dataset_proto_depIdxs = []int32{
-	4, // 0: descant.v1.Dataset.pushed_at:type_name -> google.protobuf.Timestamp
-	0, // 1: descant.v1.ListDatasetsResponse.datasets:type_name -> descant.v1.Dataset
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	9,  // 0: descant.v1.Dataset.pushed_at:type_name -> google.protobuf.Timestamp
+	0,  // 1: descant.v1.ListDatasetsResponse.datasets:type_name -> descant.v1.Dataset
+	6,  // 2: descant.v1.PreviewResponse.rows:type_name -> descant.v1.PreviewRow
+	7,  // 3: descant.v1.PreviewRow.tokens:type_name -> descant.v1.PreviewToken
+	10, // 4: descant.v1.SurveyResponse.survey:type_name -> google.protobuf.Struct
+	5,  // [5:5] is the sub-list for method output_type
+	5,  // [5:5] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_descant_v1_dataset_proto_init() }
@@ -298,13 +708,14 @@ func file_descant_v1_dataset_proto_init() {
 	if File_descant_v1_dataset_proto != nil {
 		return
 	}
+	file_descant_v1_dataset_proto_msgTypes[4].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_descant_v1_dataset_proto_rawDesc), len(file_descant_v1_dataset_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -797,6 +797,89 @@ func (x *GetModelRequest) GetId() string {
 	return ""
 }
 
+// ListWorkersRequest asks workers.list.
+type ListWorkersRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListWorkersRequest) Reset() {
+	*x = ListWorkersRequest{}
+	mi := &file_descant_v1_serving_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWorkersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWorkersRequest) ProtoMessage() {}
+
+func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_descant_v1_serving_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWorkersRequest.ProtoReflect.Descriptor instead.
+func (*ListWorkersRequest) Descriptor() ([]byte, []int) {
+	return file_descant_v1_serving_proto_rawDescGZIP(), []int{10}
+}
+
+// ListWorkersResponse answers ListWorkersRequest.
+type ListWorkersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Adverts of the inference workers that are alive, by id.
+	Workers       []*WorkerAdvert `protobuf:"bytes,1,rep,name=workers,proto3" json:"workers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListWorkersResponse) Reset() {
+	*x = ListWorkersResponse{}
+	mi := &file_descant_v1_serving_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWorkersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWorkersResponse) ProtoMessage() {}
+
+func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_descant_v1_serving_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWorkersResponse.ProtoReflect.Descriptor instead.
+func (*ListWorkersResponse) Descriptor() ([]byte, []int) {
+	return file_descant_v1_serving_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ListWorkersResponse) GetWorkers() []*WorkerAdvert {
+	if x != nil {
+		return x.Workers
+	}
+	return nil
+}
+
 var File_descant_v1_serving_proto protoreflect.FileDescriptor
 
 const file_descant_v1_serving_proto_rawDesc = "" +
@@ -864,7 +947,10 @@ const file_descant_v1_serving_proto_rawDesc = "" +
 	"\x12ListModelsResponse\x12)\n" +
 	"\x06models\x18\x01 \x03(\v2\x11.descant.v1.ModelR\x06models\"!\n" +
 	"\x0fGetModelRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02idB\x13Z\x11descant/pkg/pb;pbb\x06proto3"
+	"\x02id\x18\x01 \x01(\tR\x02id\"\x14\n" +
+	"\x12ListWorkersRequest\"I\n" +
+	"\x13ListWorkersResponse\x122\n" +
+	"\aworkers\x18\x01 \x03(\v2\x18.descant.v1.WorkerAdvertR\aworkersB\x13Z\x11descant/pkg/pb;pbb\x06proto3"
 
 var (
 	file_descant_v1_serving_proto_rawDescOnce sync.Once
@@ -878,7 +964,7 @@ func file_descant_v1_serving_proto_rawDescGZIP() []byte {
 	return file_descant_v1_serving_proto_rawDescData
 }
 
-var file_descant_v1_serving_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_descant_v1_serving_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_descant_v1_serving_proto_goTypes = []any{
 	(*WorkerAdvert)(nil),          // 0: descant.v1.WorkerAdvert
 	(*BaseAdvert)(nil),            // 1: descant.v1.BaseAdvert
@@ -890,24 +976,27 @@ var file_descant_v1_serving_proto_goTypes = []any{
 	(*ListModelsRequest)(nil),     // 7: descant.v1.ListModelsRequest
 	(*ListModelsResponse)(nil),    // 8: descant.v1.ListModelsResponse
 	(*GetModelRequest)(nil),       // 9: descant.v1.GetModelRequest
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
+	(*ListWorkersRequest)(nil),    // 10: descant.v1.ListWorkersRequest
+	(*ListWorkersResponse)(nil),   // 11: descant.v1.ListWorkersResponse
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
 }
 var file_descant_v1_serving_proto_depIdxs = []int32{
 	1,  // 0: descant.v1.WorkerAdvert.bases:type_name -> descant.v1.BaseAdvert
 	2,  // 1: descant.v1.WorkerAdvert.adapters:type_name -> descant.v1.AdapterState
-	10, // 2: descant.v1.WorkerAdvert.updated_at:type_name -> google.protobuf.Timestamp
-	10, // 3: descant.v1.AdapterState.since:type_name -> google.protobuf.Timestamp
+	12, // 2: descant.v1.WorkerAdvert.updated_at:type_name -> google.protobuf.Timestamp
+	12, // 3: descant.v1.AdapterState.since:type_name -> google.protobuf.Timestamp
 	2,  // 4: descant.v1.WorkerAdapter.state:type_name -> descant.v1.AdapterState
-	10, // 5: descant.v1.Model.created_at:type_name -> google.protobuf.Timestamp
+	12, // 5: descant.v1.Model.created_at:type_name -> google.protobuf.Timestamp
 	5,  // 6: descant.v1.Model.versions:type_name -> descant.v1.ModelVersion
 	6,  // 7: descant.v1.Model.aliases:type_name -> descant.v1.ModelAlias
-	10, // 8: descant.v1.ModelVersion.created_at:type_name -> google.protobuf.Timestamp
+	12, // 8: descant.v1.ModelVersion.created_at:type_name -> google.protobuf.Timestamp
 	4,  // 9: descant.v1.ListModelsResponse.models:type_name -> descant.v1.Model
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	0,  // 10: descant.v1.ListWorkersResponse.workers:type_name -> descant.v1.WorkerAdvert
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_descant_v1_serving_proto_init() }
@@ -921,7 +1010,7 @@ func file_descant_v1_serving_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_descant_v1_serving_proto_rawDesc), len(file_descant_v1_serving_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -89,6 +89,15 @@ func (g *Gateway) apiRoutes() *http.ServeMux {
 	}
 	route("GET /v1/fine_tuning/jobs/{job}/events", g.jobEvents, openai.ScopeTrain)
 	route("GET /v1/fine_tuning/jobs/{job}/checkpoints", g.jobCheckpoints, openai.ScopeTrain)
+
+	route("GET /v1/descant/files/{file}/preview", g.filePreview, openai.ScopeTrain)
+	route("GET /v1/descant/files/{file}/survey", g.fileSurvey, openai.ScopeTrain)
+	route("GET /v1/descant/adapters", g.getAdapters, openai.ScopeInfer, openai.ScopeTrain)
+	route("GET /v1/descant/adapters/{adapter}", g.getAdapter, openai.ScopeInfer, openai.ScopeTrain)
+	route("GET /v1/descant/adapters/{adapter}/files/{file}", g.adapterFile, openai.ScopeInfer, openai.ScopeTrain)
+	route("POST /v1/descant/adapters/{adapter}/promote", g.promoteAdapter, openai.ScopeAdmin)
+	route("POST /v1/descant/adapters/{adapter}/rollback", g.rollbackAdapter, openai.ScopeAdmin)
+	route("GET /v1/descant/workers", g.getWorkers, openai.ScopeInfer, openai.ScopeTrain)
 	return mux
 }
 

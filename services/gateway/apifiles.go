@@ -184,9 +184,13 @@ func (g *Gateway) listFiles(w http.ResponseWriter, r *http.Request) {
 // fileError makes a dataset that is not there a file that is not there.
 func fileError(id string, err error) error {
 	if job.AsError("look up the file", err).Code == job.CodeDatasetMissing {
-		return openai.NotFound("id", string(job.CodeNotFound), "there is no file %q; GET /v1/files lists them", id)
+		return noFile(id)
 	}
 	return err
+}
+
+func noFile(id string) error {
+	return openai.NotFound("id", string(job.CodeNotFound), "there is no file %q; GET /v1/files lists them", id)
 }
 
 func (g *Gateway) getFile(w http.ResponseWriter, r *http.Request) {

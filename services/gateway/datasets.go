@@ -21,7 +21,7 @@ import (
 // never through a message.
 func (g *Gateway) datasets() bus.Service {
 	return bus.Service{
-		Name: "datasets", Version: g.deps.Version, Description: "stored datasets: list, get, delete",
+		Name: "datasets", Version: g.deps.Version, Description: "stored datasets: list, get, delete, preview, survey",
 		Methods: []bus.Method{
 			bus.NewMethod("datasets.list", func(ctx context.Context, _ *pb.ListDatasetsRequest) (*pb.ListDatasetsResponse, error) {
 				sets, err := g.listDatasets(ctx)
@@ -39,6 +39,8 @@ func (g *Gateway) datasets() bus.Service {
 				set, err := g.deps.Registry.DeleteDataset(ctx, req.GetName())
 				return datasetMessage(set), refused(err)
 			}),
+			bus.NewMethod("datasets.preview", g.preview),
+			bus.NewMethod("datasets.survey", g.survey),
 		},
 	}
 }

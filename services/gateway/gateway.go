@@ -77,6 +77,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group.Go(func() error { return g.deps.Bus.Serve(ctx, g.adapters()) })
 	group.Go(func() error { return g.deps.Bus.Serve(ctx, g.modelService()) })
 	group.Go(func() error { return g.deps.Bus.Serve(ctx, g.datasets()) })
+	group.Go(func() error { return g.deps.Bus.Serve(ctx, g.workers()) })
 	group.Go(func() error { return g.controls(ctx) })
 	group.Go(func() error { return g.reconcile(ctx) })
 	group.Go(func() error { g.router.Run(ctx, func() { close(g.routing) }); return nil })

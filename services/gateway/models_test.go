@@ -18,8 +18,13 @@ import (
 // publish makes the next version of an adapter on a base.
 func publish(t *testing.T, g *Gateway, name, base, weights string) registry.Resolved {
 	t.Helper()
+	return publishFiles(t, g, name, base, map[string]string{"adapter_config.json": "{}", "adapter_model.safetensors": weights})
+}
+
+func publishFiles(t *testing.T, g *Gateway, name, base string, files map[string]string) registry.Resolved {
+	t.Helper()
 	dir := t.TempDir()
-	for file, text := range map[string]string{"adapter_config.json": "{}", "adapter_model.safetensors": weights} {
+	for file, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -58,22 +58,8 @@ func (g *Gateway) adapters() bus.Service {
 	return bus.Service{
 		Name: "adapters", Version: g.deps.Version, Description: "published adapters: list, get, promote, rollback, move an alias",
 		Methods: []bus.Method{
-			bus.NewMethod("adapters.list", func(ctx context.Context, _ *pb.ListAdaptersRequest) (*pb.ListAdaptersResponse, error) {
-				all, err := g.deps.Registry.List(ctx)
-				return &pb.ListAdaptersResponse{Adapters: all}, refused(err)
-			}),
-			bus.NewMethod("adapters.get", func(ctx context.Context, req *pb.GetAdapterRequest) (*pb.GetAdapterResponse, error) {
-				found, err := g.deps.Registry.Resolve(ctx, req.GetRef())
-				if err != nil {
-					return nil, refused(err)
-				}
-				manifest, err := g.deps.Registry.Manifest(ctx, found.Version)
-				if err != nil {
-					return nil, refused(err)
-				}
-				workers, err := g.workersOf(ctx, found.Version.GetDigest())
-				return &pb.GetAdapterResponse{Name: found.Name, Version: found.Version, Manifest: manifest, Workers: workers}, refused(err)
-			}),
+			bus.NewMethod("adapters.list", g.listAdapters),
+			bus.NewMethod("adapters.get", g.adapter),
 			bus.NewMethod("adapters.alias", func(ctx context.Context, req *pb.SetAliasRequest) (*pb.AdapterEntry, error) {
 				entry, err := g.deps.Registry.SetAlias(ctx, req.GetName(), req.GetAlias(), req.GetVersion())
 				return entry, refused(err)
@@ -83,12 +69,34 @@ func (g *Gateway) adapters() bus.Service {
 				return entry, refused(err)
 			}),
 			bus.NewMethod("adapters.promote", g.promote),
-			bus.NewMethod("adapters.rollback", func(ctx context.Context, req *pb.RollbackRequest) (*pb.AdapterEntry, error) {
-				entry, err := g.deps.Registry.Rollback(ctx, req.GetName(), cmp.Or(req.GetAlias(), registry.Prod))
-				return entry, refused(err)
-			}),
+			bus.NewMethod("adapters.rollback", g.rollback),
 		},
 	}
+}
+
+func (g *Gateway) listAdapters(ctx context.Context, _ *pb.ListAdaptersRequest) (*pb.ListAdaptersResponse, error) {
+	all, err := g.deps.Registry.List(ctx)
+	return &pb.ListAdaptersResponse{Adapters: all}, refused(err)
+}
+
+// adapter finds a version with its lineage, and how far it is on the workers.
+func (g *Gateway) adapter(ctx context.Context, req *pb.GetAdapterRequest) (*pb.GetAdapterResponse, error) {
+	found, err := g.deps.Registry.Resolve(ctx, req.GetRef())
+	if err != nil {
+		return nil, refused(err)
+	}
+	manifest, err := g.deps.Registry.Manifest(ctx, found.Version)
+	if err != nil {
+		return nil, refused(err)
+	}
+	workers, err := g.workersOf(ctx, found.Version.GetDigest())
+	return &pb.GetAdapterResponse{Name: found.Name, Version: found.Version, Manifest: manifest, Workers: workers}, refused(err)
+}
+
+// rollback ends a split of an alias, or undoes its last move.
+func (g *Gateway) rollback(ctx context.Context, req *pb.RollbackRequest) (*pb.AdapterEntry, error) {
+	entry, err := g.deps.Registry.Rollback(ctx, req.GetName(), cmp.Or(req.GetAlias(), registry.Prod))
+	return entry, refused(err)
 }
 
 // promote moves an alias, or splits it.

@@ -6,6 +6,8 @@
 //	received ─► validating ─► tokenizing ─► queued + work.train
 //
 //	tokenized/<key>/shard-00000.parquet … manifest.json
+//
+// It also answers tokenizer.{preview,survey}, by which people see rows as a training does.
 package tokenizer
 
 import (
@@ -14,6 +16,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+
+	"golang.org/x/sync/errgroup"
 
 	"descant/pkg/blob"
 	"descant/pkg/bus"
@@ -29,7 +33,9 @@ type Deps struct {
 	Bases   registry.Bases
 	// Worker names this worker; unique among all.
 	Worker string
-	Log    *slog.Logger
+	// Version of the program, a semantic version, for the list of services.
+	Version string
+	Log     *slog.Logger
 }
 
 // Service is the tokenizer.
@@ -37,6 +43,8 @@ type Service struct {
 	cfg  Config
 	deps Deps
 	log  *slog.Logger
+	// looks holds a place for each look at rows that is under way.
+	looks chan struct{}
 }
 
 // New returns a tokenizer; Run starts it.
@@ -47,7 +55,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if cfg.WorkDir == "" {
 		return nil, errors.New("tokenizer: work_dir is empty: name a folder")
 	}
-	return &Service{cfg: cfg, deps: deps, log: deps.Log.With("service", "tokenizer")}, nil
+	return &Service{cfg: cfg, deps: deps, log: deps.Log.With("service", "tokenizer"), looks: make(chan struct{}, maxLooks)}, nil
 }
 
 // Run takes work until ctx ends.
@@ -57,5 +65,8 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	stage.Sweep(s.cfg.WorkDir, s.log)
 	runner := stage.Runner{Bus: s.deps.Bus, Stage: job.StageTokenize, Worker: s.deps.Worker, Concurrency: s.cfg.Concurrency, Log: s.log}
-	return runner.Run(ctx, s.tokenize)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return runner.Run(ctx, s.tokenize) })
+	group.Go(func() error { return s.deps.Bus.Serve(ctx, s.look()) })
+	return group.Wait()
 }
