@@ -139,7 +139,7 @@ func TestMaskIsWhatEachTokenGives(t *testing.T) {
 			var next []int32
 			for id, token := range tokens {
 				at := m.at
-				if at = a.follow(at, int32(id)); len(token) == 0 && at != dead {
+				if at = a.follow(v, at, int32(id)); len(token) == 0 && at != dead {
 					t.Fatal("an id without bytes leads on")
 				}
 				want := at != dead

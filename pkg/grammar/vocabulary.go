@@ -12,6 +12,8 @@ type Vocabulary struct {
 	nodes  []trieNode
 	ids    []int32 // grouped by node
 	depth  int
+	// beginning is what the tokens are where a text begins, nil where they are the same.
+	beginning *Vocabulary
 }
 
 type trieNode struct {
@@ -63,6 +65,9 @@ func NewVocabulary(tokens [][]byte) *Vocabulary {
 	closeTo(0)
 	return v
 }
+
+// Beginning gives the bytes of every id where a text begins with it, for tokenizers that drop a space there.
+func (v *Vocabulary) Beginning(tokens [][]byte) { v.beginning = NewVocabulary(tokens) }
 
 // mask finds the tokens that may follow a state: bit id%64 of word id/64.
 func (v *Vocabulary) mask(s *states, from *state) []uint64 {

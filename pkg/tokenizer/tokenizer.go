@@ -30,6 +30,7 @@ type Tokenizer struct {
 
 	added    *addedTokens
 	bytes    *byteTable // nil where the decoder is not byte-level
+	pieces   *pieces    // nil where the decoder is not that of SentencePiece with byte fallback
 	size     int
 	nul      int32 // id of the byte 0, -1 where there is none
 	special  specialTokens
@@ -84,6 +85,8 @@ func fromJSON(data []byte) (*Tokenizer, error) {
 		if id, ok := vocab["Ā"]; ok {
 			t.nul = id
 		}
+	} else {
+		t.pieces = newPieces(file.Decoder, vocab, file.Added, t.size)
 	}
 	full, plain, err := twoForms(data)
 	if err != nil {
@@ -294,17 +297,29 @@ func (t *Tokenizer) TokenBytes(id int32) []byte {
 	return t.tokenBytes(id, false)
 }
 
-// Vocabulary are the bytes that each id adds to a text, none for tokens that are marked special. ok says whether a token
-// always adds the same bytes, as in byte-level tokenizers.
-func (t *Tokenizer) Vocabulary() (tokens [][]byte, ok bool) {
-	if t.bytes == nil {
-		return nil, false
+// Vocabulary are the bytes that each id adds to a text, none for tokens that are marked special. first are those that it adds
+// where a text begins with it, nil where that is the same. ok says whether there are such bytes: they are known of
+// byte-level tokenizers and of SentencePiece with byte fallback.
+func (t *Tokenizer) Vocabulary() (tokens, first [][]byte, ok bool) {
+	if t.bytes == nil && t.pieces == nil {
+		return nil, nil, false
 	}
 	tokens = make([][]byte, t.size)
 	for id := range tokens {
-		tokens[id] = t.tokenBytes(int32(id), true)
+		switch {
+		case t.bytes != nil:
+			tokens[id] = t.tokenBytes(int32(id), true)
+		case !t.added.special[int32(id)]:
+			tokens[id] = t.pieces.of[id]
+		}
 	}
-	return tokens, true
+	if t.pieces != nil && t.pieces.strips {
+		first = make([][]byte, t.size)
+		for id := range first {
+			first[id] = t.pieces.beginning(tokens[id])
+		}
+	}
+	return tokens, first, true
 }
 
 func (t *Tokenizer) tokenBytes(id int32, skipSpecial bool) []byte {

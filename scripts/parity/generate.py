@@ -15,6 +15,7 @@ import torch
 import combinations
 import formats
 import models
+import pieces
 import schedules
 import texts
 
@@ -52,13 +53,15 @@ def main():
     torch.use_deterministic_algorithms(True)
     if sys.argv[2:]:
         return write_cases(root / "parity", sys.argv[2:])
-    parity, qwen, optim, combined = root / "parity", root / "qwen", root / "optim", root / "combined"
-    for folder in (parity, qwen, optim, combined):
+    folders = [root / name for name in ("parity", "qwen", "optim", "combined", "sentencepiece")]
+    parity, qwen, optim, combined, sentencepiece = folders
+    for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
 
     tokenizer = texts.make_tokenizer()
     texts.write_qwen(qwen, tokenizer)
+    pieces.write_sentencepiece(sentencepiece)
     cases = {}
     for name, spec in models.SPECS.items():
         print(name, flush=True)
@@ -76,8 +79,8 @@ def main():
         "sampling_records": sampling, "peft_format_records": peft, "chat": chat,
     })
     write(parity / "tolerances.json", {"quantities": {k: {"recommended": v} for k, v in TOLERANCES.items()}})
-    size = sum(f.stat().st_size for d in (parity, qwen, optim, combined) for f in d.rglob("*") if f.is_file())
-    print(f"{size / 1e6:.2f} MB in {parity}, {qwen}, {optim} and {combined}")
+    size = sum(f.stat().st_size for d in folders for f in d.rglob("*") if f.is_file())
+    print(f"{size / 1e6:.2f} MB in {len(folders)} folders of {root}")
 
 
 def write_cases(parity, names):

@@ -83,11 +83,14 @@ func (l *language) automaton(f form) (*grammar.Automaton, []job.Problem) {
 		return kept.automaton, nil
 	}
 	if c.vocabulary == nil {
-		tokens, ok := l.tokenizer.Vocabulary()
+		tokens, first, ok := l.tokenizer.Vocabulary()
 		if !ok {
-			return nil, []job.Problem{{Field: fieldOf(f), Reason: "needs a model with a byte-level tokenizer, which this one is not", Next: "leave it out, or ask another model"}}
+			return nil, []job.Problem{{Field: fieldOf(f), Reason: "needs a model with a tokenizer over bytes, or of SentencePiece with byte fallback, which this one is not", Next: "leave it out, or ask another model"}}
 		}
 		c.vocabulary = grammar.NewVocabulary(tokens)
+		if first != nil {
+			c.vocabulary.Beginning(first)
+		}
 	}
 	g, err := f.grammar()
 	if err != nil {
