@@ -90,7 +90,13 @@ func (f *fleet) gateway(t *testing.T) string {
 // completion asks a gateway as an application does, and returns the status, the text, and which version it is of.
 func completion(t *testing.T, url, model string) (status int, text, by string) {
 	t.Helper()
-	body := fmt.Sprintf(`{"model":%q,"messages":[{"role":"user","content":%q}],"max_tokens":1,"temperature":0}`, model, question)
+	return completionFor(t, url, model, "")
+}
+
+// completionFor is completion for a user of the application.
+func completionFor(t *testing.T, url, model, user string) (status int, text, by string) {
+	t.Helper()
+	body := fmt.Sprintf(`{"model":%q,"user":%q,"messages":[{"role":"user","content":%q}],"max_tokens":1,"temperature":0}`, model, user, question)
 	answer, err := http.Post(url+"/v1/chat/completions", "application/json", strings.NewReader(body))
 	if err != nil {
 		t.Error(err)
