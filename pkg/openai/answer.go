@@ -22,9 +22,10 @@ type ChatChoice struct {
 
 // ChatMessage is the message of an answer.
 type ChatMessage struct {
-	Role    string  `json:"role"` // assistant
-	Content string  `json:"content"`
-	Refusal *string `json:"refusal"` // null
+	Role      string     `json:"role"`    // assistant
+	Content   *string    `json:"content"` // null where there are tool calls only
+	Refusal   *string    `json:"refusal"` // null
+	ToolCalls []ToolCall `json:"tool_calls,omitempty"`
 }
 
 // ChatCompletionChunk is an event of a streamed answer.
@@ -47,8 +48,9 @@ type ChatChunkChoice struct {
 
 // ChatDelta is what a piece adds to the message.
 type ChatDelta struct {
-	Role    string  `json:"role,omitempty"`
-	Content *string `json:"content,omitempty"`
+	Role      string     `json:"role,omitempty"`
+	Content   *string    `json:"content,omitempty"`
+	ToolCalls []ToolCall `json:"tool_calls,omitempty"`
 }
 
 // ChatLogprobs are the tokens of an answer with how likely they were.

@@ -185,7 +185,7 @@ func TestChatCompletions(t *testing.T) {
 	if err := json.NewDecoder(response.Body).Decode(&whole); err != nil {
 		t.Fatal(err)
 	}
-	if whole.Model != "m@1" || whole.Choices[0].Message.Content != "你好" || whole.Choices[0].FinishReason != "stop" || whole.Usage.TotalTokens != 5 {
+	if whole.Model != "m@1" || textOf(whole.Choices[0].Message.Content) != "你好" || whole.Choices[0].FinishReason != "stop" || whole.Usage.TotalTokens != 5 {
 		t.Errorf("whole answer %+v", whole)
 	}
 	if id := response.Header().Get(RequestIDHeader); !strings.HasPrefix(id, "req_") {

@@ -48,10 +48,32 @@ func finishOf(chunk *pb.ChatChunk) *string {
 type chatShape struct {
 	answerHead
 	begun map[uint32]bool // choices whose role was sent
+	// calls takes the calls of tools out of each choice; nil where the request has no tools.
+	calls map[uint32]*toolCalls
 }
 
 func newChatShape(c *Completion) *chatShape {
-	return &chatShape{answerHead: newHead("chatcmpl-", c.Request.GetModel()), begun: map[uint32]bool{}}
+	s := &chatShape{answerHead: newHead("chatcmpl-", c.Request.GetModel()), begun: map[uint32]bool{}}
+	if len(c.Request.GetTools()) > 0 {
+		s.calls = map[uint32]*toolCalls{}
+	}
+	return s
+}
+
+// words takes the calls of tools out of a chunk of a choice, and tells why the choice ends, if it does.
+func (s *chatShape) words(index uint32, chunk *pb.ChatChunk) (text string, calls []ToolCall, finish *string) {
+	finish = finishOf(chunk)
+	if s.calls == nil {
+		return chunk.GetDelta(), nil, finish
+	}
+	if s.calls[index] == nil {
+		s.calls[index] = new(toolCalls)
+	}
+	text, calls = s.calls[index].take(chunk.GetDelta(), finish != nil)
+	if finish != nil && *finish == "stop" && s.calls[index].count > 0 {
+		*finish = finishToolCalls
+	}
+	return text, calls, finish
 }
 
 func (s *chatShape) events(chunk *pb.ChatChunk) (all []any) {
@@ -65,11 +87,14 @@ func (s *chatShape) events(chunk *pb.ChatChunk) (all []any) {
 		empty := ""
 		event(ChatDelta{Role: "assistant", Content: &empty}, nil, nil)
 	}
-	if chunk.GetDelta() != "" || len(chunk.GetLogprobs()) > 0 {
-		text := chunk.GetDelta()
+	text, calls, finish := s.words(chunk.GetIndex(), chunk)
+	if text != "" || len(chunk.GetLogprobs()) > 0 {
 		event(ChatDelta{Content: &text}, chatLogprobs(chunk.GetLogprobs()), nil)
 	}
-	if finish := finishOf(chunk); finish != nil {
+	for _, call := range calls {
+		event(ChatDelta{ToolCalls: []ToolCall{call}}, nil, nil)
+	}
+	if finish != nil {
 		event(ChatDelta{}, nil, finish)
 	}
 	return all
@@ -84,8 +109,15 @@ func (s *chatShape) whole(choices []*pb.ChatChunk, u *Usage) any {
 	for i, choice := range choices {
 		s.resolve(choice)
 		answer.Model = s.model
-		answer.Choices = append(answer.Choices, ChatChoice{Index: i, Message: ChatMessage{Role: "assistant", Content: choice.GetDelta()},
-			Logprobs: chatLogprobs(choice.GetLogprobs()), FinishReason: choice.GetFinishReason()})
+		text, calls, finish := s.words(uint32(i), choice)
+		message := ChatMessage{Role: "assistant", Content: &text, ToolCalls: calls}
+		if text == "" && len(calls) > 0 {
+			message.Content = nil
+		}
+		for i := range calls {
+			calls[i].Index = nil // the list has an order
+		}
+		answer.Choices = append(answer.Choices, ChatChoice{Index: i, Message: message, Logprobs: chatLogprobs(choice.GetLogprobs()), FinishReason: *finish})
 	}
 	return answer
 }
