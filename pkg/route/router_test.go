@@ -285,3 +285,26 @@ func TestPickSpreadsABurst(t *testing.T) {
 		t.Errorf("%s was picked, which ends or has not begun", id)
 	}
 }
+
+// TestPickAsksWorkersThatStartLast: one that still compiles is asked only where nobody is ready, and one without a base, or that
+// is about to end, never.
+func TestPickAsksWorkersThatStartLast(t *testing.T) {
+	t.Parallel()
+	tab := newTable()
+	starting, draining := advert("starting", 8), advert("draining", 8)
+	starting.Ready, draining.Ready, draining.Draining = false, false, true
+	for _, one := range []*pb.WorkerAdvert{starting, draining, {Id: "empty"}, advert("ready", 0)} {
+		tab.put(one)
+	}
+	tried := map[string]bool{}
+	for _, want := range []string{"ready", "starting", ""} {
+		id, done, _ := tab.pick(Wish{Base: "base"}, tried)
+		if id != want {
+			t.Errorf("after %v %q is picked, want %q", tried, id, want)
+		}
+		if done != nil {
+			done()
+		}
+		tried[id] = true
+	}
+}

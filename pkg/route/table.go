@@ -64,15 +64,23 @@ func (t *table) wake() {
 }
 
 // pick chooses the best worker that was not tried yet and counts the request there until done is called. Without one it
-// returns a channel that is closed when something has changed.
+// returns a channel that is closed when something has changed. A worker that has a base in memory and is not ready yet, as it
+// still compiles, is better than none.
 func (t *table) pick(wish Wish, tried map[string]bool) (id string, done func(), changed <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var workers []Worker
+	var workers, starting []Worker
 	for id, e := range t.workers {
-		if e.advert.GetReady() && !tried[id] {
+		switch {
+		case tried[id]:
+		case e.advert.GetReady():
 			workers = append(workers, e.worker(id))
+		case !e.advert.GetDraining() && len(e.advert.GetBases()) > 0:
+			starting = append(starting, e.worker(id))
 		}
+	}
+	if len(workers) == 0 {
+		workers = starting
 	}
 	ranked := Rank(workers, wish)
 	if len(ranked) == 0 {

@@ -152,6 +152,7 @@ func (s *Service) preopen(ctx context.Context, ref string, warm bool) {
 		if model, release, err = s.pool.get(lifecycle.Working(ctx), base); err == nil {
 			s.wake()
 			if warm {
+				s.log.Info("compiling for long contexts and full batches; the worker is ready after that", "base", ref)
 				err = model.engine.Warm(ctx)
 			}
 			release()

@@ -18,8 +18,8 @@ import (
 	"descant/pkg/registry"
 )
 
-// TestReadyWaitsForThePrograms: while programs of the configured base are compiled, requests are taken, but no gateway is
-// told to send any.
+// TestReadyWaitsForThePrograms: while programs of the configured base are compiled, requests are taken, but the worker does
+// not say that it is ready.
 func TestReadyWaitsForThePrograms(t *testing.T) {
 	t.Parallel()
 	f := fleetOn(t, device.Go)
