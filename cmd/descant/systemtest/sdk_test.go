@@ -30,6 +30,7 @@ func TestSDKs(t *testing.T) {
 	url := systemtest.CheckAPI(t, "http://"+address)
 
 	t.Run("go", func(t *testing.T) { goSDK(t, url) })
+	t.Run("tools", func(t *testing.T) { toolSDKs(t, cache) })
 	python := filepath.Join(cache, "sdk", "python", "venv", "bin")
 	t.Run("python", func(t *testing.T) { script(t, filepath.Join(python, "python"), "sdk/flow.py", url, "builtin:tiny") })
 	t.Run("schemathesis", func(t *testing.T) {
