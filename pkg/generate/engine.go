@@ -79,7 +79,7 @@ func newEngine(backend compute.Backend, baseDir string, opts Options) (*Engine, 
 		base.Close()
 		return nil, fmt.Errorf("start engine: %w", err)
 	}
-	steps, err := newStepper(backend, base, opts)
+	steps, err := newStepper(backend, base, opts, widest)
 	if err != nil {
 		base.Close()
 		return nil, fmt.Errorf("start engine: %w", err)

@@ -28,7 +28,7 @@ type layerGraph struct {
 //	start [] int32                     only for oneAdapter: the first of the columns that the slice takes
 //	mask [rows, width] bool            only for oneAdapter: the adapter's columns in the slice
 //	keys, values [cache rows, key/value heads, context, D]
-//	the layer's weights                model.Config.LayerTensors as they are in memory (f32 or bf16)
+//	the layer's weights                model.Config.LayerTensors as they are in memory (f32 or bf16), wide ones in pieces
 //	A [in, columns], B [columns, out]  only with adapters: for each of model.Config.Projections
 func (p layerPlan) inputs(s layerShape) (names []string, list []shapes.Shape) {
 	add := func(name string, dtype dtypes.DType, dims ...int) {
@@ -51,8 +51,8 @@ func (p layerPlan) inputs(s layerShape) (names []string, list []shapes.Shape) {
 	}
 	add("keys", dtypes.Float32, p.rows, cfg.KVHeads, s.context, cfg.HeadDim)
 	add("values", dtypes.Float32, p.rows, cfg.KVHeads, s.context, cfg.HeadDim)
-	for i, t := range cfg.LayerTensors() {
-		names, list = append(names, t.Name), append(list, p.weights[i])
+	for _, w := range p.weights {
+		names, list = append(names, w.name), append(list, w.shape)
 	}
 	if s.mode != noAdapter {
 		for _, proj := range cfg.Projections() {
@@ -98,7 +98,7 @@ func (l *layerGraph) build() []*Node {
 
 // linear is x·W + b and, for every row of x, its adapter's part.
 func (l *layerGraph) linear(module string, x, weight, bias *Node) *Node {
-	y := model.Plain(module, x, weight, bias)
+	y := l.product(module, x, weight, bias)
 	if l.mask == nil {
 		return y
 	}

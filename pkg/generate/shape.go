@@ -52,8 +52,8 @@ type layerPlan struct {
 	columns, width int
 	// inPlace: the cache is written from Go, and the graph returns the new keys and values instead of a new cache.
 	inPlace bool
-	// weights are the shapes of a layer's weights, embed and head those of the embedding and the output matrix.
-	weights     []shapes.Shape
+	// weights are a layer's, embed and head the shapes of the embedding and the output matrix.
+	weights     []weight
 	embed, head shapes.Shape
 	// pieces are the shapes of what several rows take instead of the output matrix: itself, or parts of it.
 	pieces []shapes.Shape

@@ -31,16 +31,14 @@ type stepper struct {
 	filled []int
 }
 
-func newStepper(backend compute.Backend, base *model.Model, opts Options) (*stepper, error) {
+// newStepper takes the base. Matrices with more than widest inputs are cut: see [stepper.cutWide].
+func newStepper(backend compute.Backend, base *model.Model, opts Options, widest int) (*stepper, error) {
 	cfg := base.Config
 	s := &stepper{
 		base: base, compiler: model.NewCompiler(backend), contexts: contexts(opts.MaxContext),
 		inputs: map[batchShape]*stepInputs{}, filled: make([]int, opts.MaxRows),
 		plan: layerPlan{config: cfg, rows: opts.MaxRows, columns: max(0, opts.Slots) * opts.MaxRank, inPlace: backend.HasSharedBuffers(),
 			verify: opts.DraftTokens + 1, embed: base.Embed.Shape(), head: base.Head.Shape()},
-	}
-	for _, w := range base.Layers[0] {
-		s.plan.weights = append(s.plan.weights, w.Shape())
 	}
 	if s.plan.columns > 0 && backend.Capabilities().Operations[compute.OpTypeDynamicSlice] {
 		s.plan.width = opts.MaxRank
@@ -53,7 +51,7 @@ func newStepper(backend compute.Backend, base *model.Model, opts Options) (*step
 	default: // float32 on a CPU
 		s.inTurn = 3
 	}
-	if err := s.prepare(); err != nil {
+	if err := s.prepare(widest); err != nil {
 		s.free()
 		return nil, err
 	}
@@ -61,7 +59,10 @@ func newStepper(backend compute.Backend, base *model.Model, opts Options) (*step
 }
 
 // prepare makes everything that a step can need.
-func (s *stepper) prepare() (err error) {
+func (s *stepper) prepare(widest int) (err error) {
+	if err := s.cutWide(widest); err != nil {
+		return err
+	}
 	backend, cfg := s.compiler.Backend(), s.base.Config
 	s.cache = newCache(backend, cfg, s.plan.rows, s.plan.inPlace)
 	if s.adapters, err = newAdapterMemory(backend, cfg, s.plan.columns); err != nil {

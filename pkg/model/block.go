@@ -12,11 +12,15 @@ type Linear func(module string, x, weight, bias *Node) *Node
 
 // Plain is the linear map itself: x·W + b. With a weight in bf16 it is a constant to autodiff: see [Product].
 func Plain(_ string, x, weight, bias *Node) *Node {
-	y := Product(x, weight)
-	if bias != nil {
-		y = Add(y, BroadcastToDims(ExpandAxes(bias, 0), y.Shape().Dimensions...))
+	return Plus(Product(x, weight), bias)
+}
+
+// Plus adds bias [out], if it is not nil, to every row of y [rows, out].
+func Plus(y, bias *Node) *Node {
+	if bias == nil {
+		return y
 	}
-	return y
+	return Add(y, BroadcastToDims(ExpandAxes(bias, 0), y.Shape().Dimensions...))
 }
 
 // Block is one decoder layer within a graph.
