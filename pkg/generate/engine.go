@@ -79,7 +79,7 @@ func newEngine(backend compute.Backend, baseDir string, opts Options) (*Engine, 
 		base.Close()
 		return nil, fmt.Errorf("start engine: %w", err)
 	}
-	steps, err := newStepper(backend, base, opts, widest)
+	steps, err := newStepper(backend, base, opts, fastest())
 	if err != nil {
 		base.Close()
 		return nil, fmt.Errorf("start engine: %w", err)

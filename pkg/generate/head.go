@@ -36,12 +36,18 @@ func splitHead(c *model.Compiler, head *model.Array, limit int) ([]*model.Array,
 	return cut.Run(head)
 }
 
-// headShapes are the shapes of the output matrix as a batch takes it: whole, or in pieces.
+// headShapes are the shapes of the output matrix as a batch takes it: whole, packed, or in pieces.
 func (p layerPlan) headShapes(b batchShape) []shapes.Shape {
-	if b.rows == 1 && b.tokens != p.verify {
+	if p.plainHead(b) {
 		return []shapes.Shape{p.head}
 	}
 	return p.pieces
+}
+
+// plainHead says that a batch takes the output matrix as it is: one row, unless there is a packed one.
+func (p layerPlan) plainHead(b batchShape) bool {
+	packed := len(p.pieces) == 1 && p.pieces[0].Rank() == 3
+	return !packed && b.rows == 1 && b.tokens != p.verify
 }
 
 // compileHead compiles final norm and output layer for one token of each row (more than one token only with one row):

@@ -55,7 +55,7 @@ type layerPlan struct {
 	// weights are a layer's, embed and head the shapes of the embedding and the output matrix.
 	weights     []weight
 	embed, head shapes.Shape
-	// pieces are the shapes of what several rows take instead of the output matrix: itself, or parts of it.
+	// pieces are the shapes of what several rows take instead of the output matrix: itself, parts of it, or a packed one.
 	pieces []shapes.Shape
 	// verify is how many tokens a step with a draft has: the newest one and the longest draft.
 	verify int

@@ -171,7 +171,7 @@ func (s *stepper) run(shape stepShape, batch []*sequence, n int, wanted bool) ([
 	var logits []float32
 	if wanted {
 		args := []*model.Array{x, in.token.Array(), s.base.Norm}
-		if len(s.plan.headShapes(shape.batchShape)) == 1 {
+		if s.plan.plainHead(shape.batchShape) {
 			args = append(args, s.base.Head)
 		} else {
 			args = append(args, s.heads...)

@@ -25,20 +25,25 @@ type stepper struct {
 	adapters *adapterMemory
 	programs *programs
 	inputs   map[batchShape]*stepInputs
-	// heads are the output matrix, or copies of its parts.
+	// packs: the compiler knows packed matrices.
+	packs bool
+	// heads are the output matrix, or copies of its parts, or a packed one.
 	heads []*model.Array
 	// filled positions of each row of the cache, whoever had it last.
 	filled []int
 }
 
-// newStepper takes the base. Matrices with more than widest inputs are cut: see [stepper.cutWide].
-func newStepper(backend compute.Backend, base *model.Model, opts Options, widest int) (*stepper, error) {
+// newStepper takes the base.
+func newStepper(backend compute.Backend, base *model.Model, opts Options, a arrangement) (*stepper, error) {
 	cfg := base.Config
 	s := &stepper{
 		base: base, compiler: model.NewCompiler(backend), contexts: contexts(opts.MaxContext),
 		inputs: map[batchShape]*stepInputs{}, filled: make([]int, opts.MaxRows),
 		plan: layerPlan{config: cfg, rows: opts.MaxRows, columns: max(0, opts.Slots) * opts.MaxRank, inPlace: backend.HasSharedBuffers(),
 			verify: opts.DraftTokens + 1, embed: base.Embed.Shape(), head: base.Head.Shape()},
+	}
+	if opts.DType == BF16 {
+		s.compiler, s.packs = model.NewPackingCompiler(s.compiler)
 	}
 	if s.plan.columns > 0 && backend.Capabilities().Operations[compute.OpTypeDynamicSlice] {
 		s.plan.width = opts.MaxRank
@@ -51,7 +56,7 @@ func newStepper(backend compute.Backend, base *model.Model, opts Options, widest
 	default: // float32 on a CPU
 		s.inTurn = 3
 	}
-	if err := s.prepare(widest); err != nil {
+	if err := s.prepare(a); err != nil {
 		s.free()
 		return nil, err
 	}
@@ -59,8 +64,13 @@ func newStepper(backend compute.Backend, base *model.Model, opts Options, widest
 }
 
 // prepare makes everything that a step can need.
-func (s *stepper) prepare(widest int) (err error) {
-	if err := s.cutWide(widest); err != nil {
+func (s *stepper) prepare(a arrangement) (err error) {
+	packable, err := s.packable(a)
+	if err != nil {
+		return err
+	}
+	packHead := packable(s.base.Head)
+	if err := s.arrange(a, packable); err != nil {
 		return err
 	}
 	backend, cfg := s.compiler.Backend(), s.base.Config
@@ -68,7 +78,7 @@ func (s *stepper) prepare(widest int) (err error) {
 	if s.adapters, err = newAdapterMemory(backend, cfg, s.plan.columns); err != nil {
 		return err
 	}
-	if err := s.prepareHead(); err != nil {
+	if err := s.prepareHead(packHead); err != nil {
 		return err
 	}
 	list, required := s.plan.shapes(slices.Max(s.contexts))
@@ -90,10 +100,20 @@ func (s *stepper) prepare(widest int) (err error) {
 	return err
 }
 
-// prepareHead cuts a head in bf16 into pieces on a CPU, and leaves others whole.
-func (s *stepper) prepareHead() (err error) {
+// prepareHead packs a head in bf16 on a CPU, or cuts it into pieces, and leaves others whole.
+func (s *stepper) prepareHead(pack bool) (err error) {
 	s.heads = []*model.Array{s.base.Head}
-	if s.plan.inPlace && s.plan.head.DType == dtypes.BFloat16 {
+	switch {
+	case pack:
+		program, err := compileForm(s.compiler, s.plan.head, true, 1)
+		if err != nil {
+			return err
+		}
+		defer program.Close()
+		if s.heads, err = program.Run(s.base.Head); err != nil {
+			return err
+		}
+	case s.plan.inPlace && s.plan.head.DType == dtypes.BFloat16:
 		if s.heads, err = splitHead(s.compiler, s.base.Head, headPiece); err != nil {
 			return err
 		}
@@ -135,7 +155,7 @@ func (s *stepper) free() {
 	for _, in := range s.inputs {
 		in.free()
 	}
-	if len(s.heads) > 1 {
+	if len(s.heads) > 0 && s.heads[0] != s.base.Head {
 		model.FreeAll(s.heads...)
 	}
 	if s.programs != nil {

@@ -98,13 +98,16 @@ func fillBF16(backend compute.Backend, fill func(out []byte) error, dims ...int)
 
 // Product is x·W: x [rows, in] f32 → [rows, out] f32.
 //
-// weight is [in, out] f32, or [out, in] bf16: then x is rounded to bf16, products are exact and added up in f32.
+// weight is [in, out] f32, or [out, in] bf16, which may be packed ([Pack]): then x is rounded to bf16, products are exact and added up in f32.
 // This mixture, and this layout of each, is what CPUs with bf16 instructions run fastest; a result in bf16 is
 // slower. To autodiff a bf16 product is a constant, because the gradient that it would derive converts the weight
 // to f32: add [PullProduct] by hand.
 func Product(x, weight *Node) *Node {
 	if weight.DType() != dtypes.BFloat16 {
 		return Dot(x, weight).General([]int{1}, nil, []int{0}, nil)
+	}
+	if weight.Rank() == 3 {
+		return packedProduct(x, weight)
 	}
 	return StopGradient(mixedDot(x, weight, 1))
 }

@@ -25,7 +25,7 @@ func TestPiecesOfWideMatricesGiveTheSameLogits(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := newStepper(dev.Backend(), base, opts, limit)
+		s, err := newStepper(dev.Backend(), base, opts, arrangement{widest: limit})
 		if err != nil {
 			t.Fatal(err)
 		}

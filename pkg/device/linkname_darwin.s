@@ -1,0 +1,1 @@
+// The compiler takes a function without a body (customCall) only in a package with an assembly file.
