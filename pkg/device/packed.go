@@ -17,12 +17,13 @@ const PackedWidth = 64
 // [rows, in] bf16 with a packed matrix [out/64, in, 64] bf16, contracted over in, with a result [rows, out/64, 64] in f32,
 // runs in oneDNN, whose own layout a packed matrix has: blocks of 64 outputs, in each of them pairs of inputs, of these
 // 64 outputs, of each of these both inputs. XLA's own product packs its matrix anew in every execution, which for a few rows
-// takes three times as long as the product. ok is false, and the backend is b itself, where there is no such client.
+// takes three times as long as the product. ok is false, and the backend is b itself, where there is no such client, or the
+// processor has no avx512_bf16: there oneDNN has other kernels for bf16, or none.
 //
 // oneDNN does not promise that layout: whoever uses it compares results first, for every number of rows.
 func WithPackedProducts(b compute.Backend) (backend compute.Backend, ok bool) {
 	cpu, isXLA := b.(*xla.Backend)
-	if !isXLA || !cpu.IsCPU() {
+	if !isXLA || !cpu.IsCPU() || !CPUFacts().Has("avx512_bf16") {
 		return b, false
 	}
 	return packing{b}, true
