@@ -111,7 +111,7 @@ func (s *soak) report() {
 	at := func(part float64) time.Duration {
 		return s.ready[int(part*float64(len(s.ready)-1))].Round(time.Millisecond)
 	}
-	s.t.Logf("%d cycles with %d trained adapters; from the begin of a publication to ready: p50 %s, p95 %s, max %s", len(s.ready), len(s.numbers), at(.5), at(.95), at(1))
+	s.t.Logf("%d cycles with %d trained adapters; from the begin of a publication to ready: p50 %s, p95 %s, p99 %s, max %s", len(s.ready), len(s.numbers), at(.5), at(.95), at(.99), at(1))
 	s.t.Logf("answered and right: %d for versions, %d for names, %d for the base, %d for sums, %d that were cancelled or had been quick", s.asked[askPinned].Load(),
 		s.asked[askNewest].Load(), s.asked[askBase].Load(), s.asked[askSum].Load(), s.asked[askCancelled].Load())
 	for _, one := range s.samples {
