@@ -42,6 +42,7 @@ func TestParseRequestRefuses(t *testing.T) {
 		"unknown":           {`{` + ok + `,"colour":3}`, []string{"colour: is not a field of this request; remove it; the fields are adam_beta1"}},
 		"twice":             {`{` + ok + `,"r":3,"r":4}`, []string{"r: is given twice"}},
 		"null":              {`{` + ok + `,"r":null}`, []string{"r: is null"}},
+		"null in metadata":  {`{` + ok + `,"metadata":{"a":null}}`, []string{"metadata: a is null"}},
 		"wrong type":        {`{` + ok + `,"max_steps":"50"}`, []string{`max_steps: must be a whole number (found "50")`}},
 		"fraction":          {`{` + ok + `,"max_steps":1.5}`, []string{"max_steps: must be a whole number"}},
 		"full in bf16":      {`{"model":"m","dataset":"d","method":"full","dtype":"bf16"}`, []string{"dtype: is for weights that are not trained"}},

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,6 +16,22 @@ const (
 	maxMetadataName  = 64  // characters
 	maxMetadataValue = 512 // characters
 )
+
+// UnmarshalJSON refuses a null, which encoding/json would read as an empty text.
+func (m *Metadata) UnmarshalJSON(data []byte) error {
+	var texts map[string]*string
+	if err := json.Unmarshal(data, &texts); err != nil {
+		return err
+	}
+	*m = Metadata{}
+	for name, text := range texts {
+		if text == nil {
+			return fmt.Errorf("%s is null: give a text", shorten(name))
+		}
+		(*m)[name] = *text
+	}
+	return nil
+}
 
 func (m Metadata) problems() (found []Problem) {
 	if len(m) > maxMetadata {

@@ -249,6 +249,7 @@ func readMessage(o *Object, called map[string]bool) *pb.ChatMessage {
 		}
 	}
 	o.Only("refusal", "models here do not mark refusals", `""`)
+	o.Only("annotations", "there is no web search whose results they could name", "[]")
 	o.Only("audio", "only text is read")
 	o.Only("function_call", "use tool_calls")
 	o.Close()
@@ -261,21 +262,29 @@ func readContent(o *Object, raw json.RawMessage) string {
 	if json.Unmarshal(raw, &text) == nil {
 		return text
 	}
-	var parts []struct {
-		Type string  `json:"type"`
-		Text *string `json:"text"`
-	}
+	var parts []json.RawMessage
 	if json.Unmarshal(raw, &parts) != nil {
 		o.Problem("content", CodeInvalidValue, "must be a text or a list of parts")
 		return ""
 	}
 	var all strings.Builder
-	for i, part := range parts {
-		if part.Type != "text" || part.Text == nil {
-			o.Problem(fmt.Sprintf("content[%d]", i), CodeUnsupportedParameter, fmt.Sprintf("is of type %q: models here read text only", part.Type))
+	for i, raw := range parts {
+		name := fmt.Sprintf("content[%d]", i)
+		part := o.inner(o.path+name, raw)
+		if part == nil {
 			continue
 		}
-		all.WriteString(*part.Text)
+		var kind string
+		part.Take("type", &kind, "a string")
+		if kind != "text" {
+			o.Problem(name, CodeUnsupportedParameter, fmt.Sprintf("is of type %q: models here read text only", kind))
+			continue
+		}
+		if !part.Take("text", &text, "a string") {
+			part.Problem("text", CodeMissingParameter, "is missing")
+		}
+		all.WriteString(text)
+		part.Close()
 	}
 	return all.String()
 }
@@ -316,8 +325,8 @@ func readTools(o *Object, req *pb.ChatRequest) {
 	o.Take("tools", &tools, "a list of objects")
 	for i, raw := range tools {
 		tool := new(structpb.Struct)
-		if err := protojson.Unmarshal(raw, tool); err != nil || tool.GetFields()["type"].GetStringValue() != "function" {
-			o.Problem(fmt.Sprintf("tools[%d]", i), CodeInvalidValue, `must be an object of type "function"`)
+		if err := protojson.Unmarshal(raw, tool); err != nil || tool.GetFields()["type"].GetStringValue() != "function" || tool.GetFields()["function"].GetStructValue() == nil {
+			o.Problem(fmt.Sprintf("tools[%d]", i), CodeInvalidValue, `must be an object of type "function" with a function`)
 			continue
 		}
 		req.Tools = append(req.Tools, tool)

@@ -4,6 +4,8 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+
+	"descant/pkg/job"
 )
 
 // List is a page of objects.
@@ -62,7 +64,7 @@ func Cut[T any](all []T, page Page, id func(T) string) (List[T], error) {
 	if page.After != "" {
 		i := slices.IndexFunc(all, func(one T) bool { return id(one) == page.After })
 		if i < 0 {
-			return List[T]{}, Invalid("after", CodeInvalidValue, "after is %q, which this list does not have", page.After)
+			return List[T]{}, NotFound("after", string(job.CodeNotFound), "after is %q, which this list does not have", page.After)
 		}
 		all = all[i+1:]
 	}

@@ -88,11 +88,28 @@ func (o *Object) Take(name string, into any, want string) bool {
 	}
 	decoder := json.NewDecoder(bytes.NewReader(value))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(into); err != nil {
+	if err := decoder.Decode(into); err != nil || nullInside(value, into) {
 		o.Problem(name, CodeInvalidValue, fmt.Sprintf("must be %s (found %s)", want, shorten(value)))
 		return false
 	}
 	return true
+}
+
+// nullInside tells whether a list or an object of plain values has a null, which encoding/json reads as zero.
+func nullInside(value json.RawMessage, into any) bool {
+	if _, later := into.(*[]json.RawMessage); later { // each is read by itself
+		return false
+	}
+	decoder := json.NewDecoder(bytes.NewReader(value))
+	for {
+		token, err := decoder.Token()
+		if err != nil {
+			return false
+		}
+		if token == nil {
+			return true
+		}
+	}
 }
 
 // Raw takes a member as it is; nil if it is not given.

@@ -132,7 +132,7 @@ func (g *Gateway) list(ctx context.Context, req *pb.ListJobsRequest) (*pb.ListJo
 	if after := req.GetAfter(); after != "" {
 		i := slices.IndexFunc(all, func(rec bus.Record) bool { return rec.Job.GetId() == after })
 		if i < 0 {
-			return nil, refused(job.UserError(job.CodeBadRequest, fmt.Sprintf("there is no job %q to go on after", after), "begin with the newest",
+			return nil, refused(job.UserError(job.CodeNotFound, fmt.Sprintf("there is no job %q to go on after", after), "begin with the newest",
 				job.Problem{Field: "after", Found: after, Reason: "is no job"}))
 		}
 		all = all[i+1:]
