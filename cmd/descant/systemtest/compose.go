@@ -29,6 +29,9 @@ type composition struct {
 	hosts   map[string]string // free address of each "service:port"
 }
 
+// composedHosts are the addresses on which services listen for others.
+var composedHosts = []string{"nats:4222", "minio:9000", "gateway:8000"}
+
 // urlPattern finds the address that a health check asks.
 var urlPattern = regexp.MustCompile(`http://[^\s"']+`)
 
@@ -54,6 +57,7 @@ func Composed(t testing.TB, file string) *System {
 	for _, role := range Roles {
 		s.StartService(t, role)
 	}
+	s.APIURL, s.APIKey = "http://"+c.hosts["gateway:8000"]+"/v1", c.secret(t, "api_keys")
 	return s
 }
 
@@ -74,7 +78,7 @@ func loadComposition(t testing.TB, file string) *composition {
 			t.Fatal(err)
 		}
 	}
-	for _, host := range []string{"nats:4222", "minio:9000"} {
+	for _, host := range composedHosts {
 		c.hosts[host] = FreeAddress(t)
 	}
 	return c
@@ -118,11 +122,11 @@ func (c *composition) launch(t testing.TB, name string, extra []string) (*Proces
 // place maps what a service sees in its container to this machine.
 func (c *composition) place(t testing.TB, service types.ServiceConfig) *strings.Replacer {
 	t.Helper()
-	paths := map[string]string{"127.0.0.1:8080": FreeAddress(t), "127.0.0.1:8222": FreeAddress(t), "0.0.0.0:8000": FreeAddress(t)}
-	for _, host := range []string{"nats:4222", "minio:9000"} {
+	paths := map[string]string{"127.0.0.1:8080": FreeAddress(t), "127.0.0.1:8222": FreeAddress(t)}
+	for _, host := range composedHosts {
 		paths[host] = c.hosts[host]
 		if own, port, _ := strings.Cut(host, ":"); own == service.Name {
-			paths["0.0.0.0:"+port] = c.hosts[host]
+			paths["0.0.0.0:"+port], paths["127.0.0.1:"+port] = c.hosts[host], c.hosts[host]
 			paths[":"+port] = c.hosts[host]
 		}
 	}

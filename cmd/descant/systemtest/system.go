@@ -21,6 +21,8 @@ type System struct {
 	Bus      *bus.Bus
 	Objects  *blob.Store
 	Registry *registry.Registry
+	// APIURL and APIKey reach the HTTP API of a composed system.
+	APIURL, APIKey string
 
 	// Services are the processes by their role; in one process all are the same.
 	Services map[string]*Process
