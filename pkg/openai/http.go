@@ -34,7 +34,7 @@ func WithErrors(mux *http.ServeMux) http.Handler {
 		}
 		allowed := methods(mux, r)
 		if len(allowed) == 0 {
-			WriteError(w, NotFound("", "unknown_url", "there is no %s; GET /openapi.yaml lists what there is", r.URL.Path))
+			WriteError(w, unknownURL(r.URL.Path))
 			return
 		}
 		w.Header().Set("Allow", strings.Join(allowed, ", "))

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"testing"
 )
 
@@ -75,6 +76,7 @@ func TestProtection(t *testing.T) {
 		"wrong key":      {mux, "POST", "http://localhost/v1/train", "Authorization", "Bearer sk-all-0123456789ax", http.StatusUnauthorized},
 		"other scope":    {mux, "POST", "http://localhost/v1/train", "Authorization", "Bearer sk-infer-0123456789", http.StatusForbidden},
 		"key":            {mux, "POST", "http://localhost/v1/train", "Authorization", "bearer sk-all-0123456789ab", http.StatusOK},
+		"another API":    {WithErrors(mux), "POST", "http://localhost/v1/uploads/u1/parts", "", "", http.StatusNotFound},
 		"unknown path":   {WithErrors(mux), "GET", "http://localhost/v2", "", "", http.StatusNotFound},
 		"unknown method": {WithErrors(mux), "GET", "http://localhost/v1/train", "", "", http.StatusMethodNotAllowed},
 		"no redirect":    {WithErrors(mux), "DELETE", "http://localhost/v1/models", "", "", http.StatusMethodNotAllowed},
@@ -94,6 +96,9 @@ func TestProtection(t *testing.T) {
 			tt.handler.ServeHTTP(w, r)
 			if w.Code != tt.status {
 				t.Errorf("status %d, want %d: %s", w.Code, tt.status, w.Body)
+			}
+			if name == "another API" && !strings.Contains(w.Body.String(), "POST /v1/files") {
+				t.Errorf("%s does not say what to use", w.Body)
 			}
 		})
 	}

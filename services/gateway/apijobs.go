@@ -281,6 +281,10 @@ func (g *Gateway) checkpoints(ctx context.Context, j *pb.Job) ([]openai.FineTuni
 			bySteps[step] = checkpointObject(j, folder, step, object, metrics[step])
 		}
 	}
+	// The model is what the last step left, whether or not a checkpoint was made of it.
+	if last := int(j.GetProgress().GetStep()); job.State(j.GetState()) == job.StateSucceeded && bySteps[last].ID == "" {
+		bySteps[last] = checkpointObject(j, "", last, blob.Info{Modified: j.GetUpdatedAt().AsTime()}, metrics[last])
+	}
 	var all []openai.FineTuningCheckpoint
 	for _, one := range bySteps {
 		all = append(all, one)
