@@ -73,7 +73,7 @@ func (a *app) showAdapter(ctx context.Context, b *bus.Bus, ref string) error {
 			{"base", m.GetBase()}, {"base digest", m.GetBaseDigest()},
 			{"tokenizer", m.GetTokenizerDigest()}, {"template", m.GetTemplateDigest()},
 			{"dataset", m.GetDatasetDigest()}, {"tokenized", m.GetTokenizedDigest()},
-			{"job", m.GetJob()}, {"spec", m.GetSpecDigest()}, {"parent", m.GetParent()}, {"checkpoint", m.GetParentCheckpoint()},
+			{"job", m.GetJob()}, {"spec", m.GetSpecDigest()}, {"parent", m.GetParent()}, {"loaded from", m.GetLoadedFrom()}, {"checkpoint", m.GetParentCheckpoint()},
 			{"device", strings.TrimSpace(m.GetDevice() + " " + m.GetDtype())},
 			{"made", ago(m.GetCreatedAt().AsTime()) + " ago by " + m.GetTrainer()},
 		}

@@ -687,6 +687,118 @@ func (x *DeleteAdapterRequest) GetRef() string {
 	return ""
 }
 
+// LoadAdapterRequest asks adapters.load to give a published version another
+// name, under which it answers; the reply is that name's AdapterEntry.
+type LoadAdapterRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The new name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Reference to the version: name, name@3, name@prod or name@sha256:<hex>.
+	Ref string `protobuf:"bytes,2,opt,name=ref,proto3" json:"ref,omitempty"`
+	// Whether a name that was loaded before gets this version as its next one.
+	Replace       bool `protobuf:"varint,3,opt,name=replace,proto3" json:"replace,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LoadAdapterRequest) Reset() {
+	*x = LoadAdapterRequest{}
+	mi := &file_descant_v1_api_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LoadAdapterRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LoadAdapterRequest) ProtoMessage() {}
+
+func (x *LoadAdapterRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_descant_v1_api_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LoadAdapterRequest.ProtoReflect.Descriptor instead.
+func (*LoadAdapterRequest) Descriptor() ([]byte, []int) {
+	return file_descant_v1_api_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *LoadAdapterRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *LoadAdapterRequest) GetRef() string {
+	if x != nil {
+		return x.Ref
+	}
+	return ""
+}
+
+func (x *LoadAdapterRequest) GetReplace() bool {
+	if x != nil {
+		return x.Replace
+	}
+	return false
+}
+
+// UnloadAdapterRequest asks adapters.unload to take a name away that
+// adapters.load has given; the reply is the AdapterEntry that is left.
+type UnloadAdapterRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnloadAdapterRequest) Reset() {
+	*x = UnloadAdapterRequest{}
+	mi := &file_descant_v1_api_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnloadAdapterRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnloadAdapterRequest) ProtoMessage() {}
+
+func (x *UnloadAdapterRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_descant_v1_api_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnloadAdapterRequest.ProtoReflect.Descriptor instead.
+func (*UnloadAdapterRequest) Descriptor() ([]byte, []int) {
+	return file_descant_v1_api_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *UnloadAdapterRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 // ErrorResponse is the reply of a micro service that could not do as asked.
 type ErrorResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -698,7 +810,7 @@ type ErrorResponse struct {
 
 func (x *ErrorResponse) Reset() {
 	*x = ErrorResponse{}
-	mi := &file_descant_v1_api_proto_msgTypes[12]
+	mi := &file_descant_v1_api_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -710,7 +822,7 @@ func (x *ErrorResponse) String() string {
 func (*ErrorResponse) ProtoMessage() {}
 
 func (x *ErrorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_descant_v1_api_proto_msgTypes[12]
+	mi := &file_descant_v1_api_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -723,7 +835,7 @@ func (x *ErrorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorResponse.ProtoReflect.Descriptor instead.
 func (*ErrorResponse) Descriptor() ([]byte, []int) {
-	return file_descant_v1_api_proto_rawDescGZIP(), []int{12}
+	return file_descant_v1_api_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ErrorResponse) GetError() *Error {
@@ -778,7 +890,13 @@ const file_descant_v1_api_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05alias\x18\x02 \x01(\tR\x05alias\"(\n" +
 	"\x14DeleteAdapterRequest\x12\x10\n" +
-	"\x03ref\x18\x01 \x01(\tR\x03ref\"8\n" +
+	"\x03ref\x18\x01 \x01(\tR\x03ref\"T\n" +
+	"\x12LoadAdapterRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03ref\x18\x02 \x01(\tR\x03ref\x12\x18\n" +
+	"\areplace\x18\x03 \x01(\bR\areplace\"*\n" +
+	"\x14UnloadAdapterRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"8\n" +
 	"\rErrorResponse\x12'\n" +
 	"\x05error\x18\x01 \x01(\v2\x11.descant.v1.ErrorR\x05errorB\x13Z\x11descant/pkg/pb;pbb\x06proto3"
 
@@ -794,7 +912,7 @@ func file_descant_v1_api_proto_rawDescGZIP() []byte {
 	return file_descant_v1_api_proto_rawDescData
 }
 
-var file_descant_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_descant_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_descant_v1_api_proto_goTypes = []any{
 	(*GetJobRequest)(nil),        // 0: descant.v1.GetJobRequest
 	(*ListJobsRequest)(nil),      // 1: descant.v1.ListJobsRequest
@@ -808,23 +926,25 @@ var file_descant_v1_api_proto_goTypes = []any{
 	(*PromoteRequest)(nil),       // 9: descant.v1.PromoteRequest
 	(*RollbackRequest)(nil),      // 10: descant.v1.RollbackRequest
 	(*DeleteAdapterRequest)(nil), // 11: descant.v1.DeleteAdapterRequest
-	(*ErrorResponse)(nil),        // 12: descant.v1.ErrorResponse
-	nil,                          // 13: descant.v1.ListJobsRequest.MetadataEntry
-	(*JobView)(nil),              // 14: descant.v1.JobView
-	(*AdapterEntry)(nil),         // 15: descant.v1.AdapterEntry
-	(*AdapterVersion)(nil),       // 16: descant.v1.AdapterVersion
-	(*AdapterManifest)(nil),      // 17: descant.v1.AdapterManifest
-	(*WorkerAdapter)(nil),        // 18: descant.v1.WorkerAdapter
-	(*Error)(nil),                // 19: descant.v1.Error
+	(*LoadAdapterRequest)(nil),   // 12: descant.v1.LoadAdapterRequest
+	(*UnloadAdapterRequest)(nil), // 13: descant.v1.UnloadAdapterRequest
+	(*ErrorResponse)(nil),        // 14: descant.v1.ErrorResponse
+	nil,                          // 15: descant.v1.ListJobsRequest.MetadataEntry
+	(*JobView)(nil),              // 16: descant.v1.JobView
+	(*AdapterEntry)(nil),         // 17: descant.v1.AdapterEntry
+	(*AdapterVersion)(nil),       // 18: descant.v1.AdapterVersion
+	(*AdapterManifest)(nil),      // 19: descant.v1.AdapterManifest
+	(*WorkerAdapter)(nil),        // 20: descant.v1.WorkerAdapter
+	(*Error)(nil),                // 21: descant.v1.Error
 }
 var file_descant_v1_api_proto_depIdxs = []int32{
-	13, // 0: descant.v1.ListJobsRequest.metadata:type_name -> descant.v1.ListJobsRequest.MetadataEntry
-	14, // 1: descant.v1.ListJobsResponse.jobs:type_name -> descant.v1.JobView
-	15, // 2: descant.v1.ListAdaptersResponse.adapters:type_name -> descant.v1.AdapterEntry
-	16, // 3: descant.v1.GetAdapterResponse.version:type_name -> descant.v1.AdapterVersion
-	17, // 4: descant.v1.GetAdapterResponse.manifest:type_name -> descant.v1.AdapterManifest
-	18, // 5: descant.v1.GetAdapterResponse.workers:type_name -> descant.v1.WorkerAdapter
-	19, // 6: descant.v1.ErrorResponse.error:type_name -> descant.v1.Error
+	15, // 0: descant.v1.ListJobsRequest.metadata:type_name -> descant.v1.ListJobsRequest.MetadataEntry
+	16, // 1: descant.v1.ListJobsResponse.jobs:type_name -> descant.v1.JobView
+	17, // 2: descant.v1.ListAdaptersResponse.adapters:type_name -> descant.v1.AdapterEntry
+	18, // 3: descant.v1.GetAdapterResponse.version:type_name -> descant.v1.AdapterVersion
+	19, // 4: descant.v1.GetAdapterResponse.manifest:type_name -> descant.v1.AdapterManifest
+	20, // 5: descant.v1.GetAdapterResponse.workers:type_name -> descant.v1.WorkerAdapter
+	21, // 6: descant.v1.ErrorResponse.error:type_name -> descant.v1.Error
 	7,  // [7:7] is the sub-list for method output_type
 	7,  // [7:7] is the sub-list for method input_type
 	7,  // [7:7] is the sub-list for extension type_name
@@ -847,7 +967,7 @@ func file_descant_v1_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_descant_v1_api_proto_rawDesc), len(file_descant_v1_api_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -75,7 +75,10 @@ type AdapterManifest struct {
 	EvalTokenizedDigest string `protobuf:"bytes,22,opt,name=eval_tokenized_digest,json=evalTokenizedDigest,proto3" json:"eval_tokenized_digest,omitempty"`
 	// Logits that the trainer saw, by which a worker proves what it has loaded;
 	// unset in an adapter that was made elsewhere.
-	Probe         *Probe `protobuf:"bytes,23,opt,name=probe,proto3" json:"probe,omitempty"`
+	Probe *Probe `protobuf:"bytes,23,opt,name=probe,proto3" json:"probe,omitempty"`
+	// Version that this one is under another name, name@sha256:<hex>; empty if
+	// it was published itself.
+	LoadedFrom    string `protobuf:"bytes,24,opt,name=loaded_from,json=loadedFrom,proto3" json:"loaded_from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -269,6 +272,13 @@ func (x *AdapterManifest) GetProbe() *Probe {
 		return x.Probe
 	}
 	return nil
+}
+
+func (x *AdapterManifest) GetLoadedFrom() string {
+	if x != nil {
+		return x.LoadedFrom
+	}
+	return ""
 }
 
 // Probe is a prompt and some of the logits behind it.
@@ -725,7 +735,7 @@ var File_descant_v1_registry_proto protoreflect.FileDescriptor
 const file_descant_v1_registry_proto_rawDesc = "" +
 	"\n" +
 	"\x19descant/v1/registry.proto\x12\n" +
-	"descant.v1\x1a\x15descant/v1/step.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa3\a\n" +
+	"descant.v1\x1a\x15descant/v1/step.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc4\a\n" +
 	"\x0fAdapterManifest\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12&\n" +
@@ -753,7 +763,9 @@ const file_descant_v1_registry_proto_rawDesc = "" +
 	"\x05dtype\x18\x14 \x01(\tR\x05dtype\x12.\n" +
 	"\x13eval_dataset_digest\x18\x15 \x01(\tR\x11evalDatasetDigest\x122\n" +
 	"\x15eval_tokenized_digest\x18\x16 \x01(\tR\x13evalTokenizedDigest\x12'\n" +
-	"\x05probe\x18\x17 \x01(\v2\x11.descant.v1.ProbeR\x05probe\x1a:\n" +
+	"\x05probe\x18\x17 \x01(\v2\x11.descant.v1.ProbeR\x05probe\x12\x1f\n" +
+	"\vloaded_from\x18\x18 \x01(\tR\n" +
+	"loadedFrom\x1a:\n" +
 	"\fMetricsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\x80\x01\n" +

@@ -37,24 +37,31 @@ func (r *Registry) Publish(ctx context.Context, dir string, manifest *pb.Adapter
 		return done, err
 	}
 	manifest = proto.CloneOf(manifest)
-	manifest.Format = manifestFormat
+	manifest.Format, manifest.LoadedFrom = manifestFormat, ""
 	size, err := r.storeFiles(ctx, dir, manifest)
 	if err != nil {
 		return Resolved{}, err
 	}
+	return r.addVersion(ctx, manifest, manifest.GetJob(), size)
+}
+
+// addVersion stores a manifest and makes it the next version of its name, unless the same one, or one of the job id, is
+// there.
+func (r *Registry) addVersion(ctx context.Context, manifest *pb.AdapterManifest, id string, size int64) (Resolved, error) {
+	name := manifest.GetName()
 	digest, key, err := r.storeManifest(ctx, manifest)
 	if err != nil {
 		return Resolved{}, err
 	}
 	entry, err := r.change(ctx, name, func(entry *pb.AdapterEntry) error {
 		for _, v := range entry.GetVersions() {
-			if sameRun(v, digest, manifest.GetJob()) {
+			if sameRun(v, digest, id) {
 				return nil
 			}
 		}
 		next := uint32(len(entry.GetVersions())) + 1
 		entry.Versions = append(entry.Versions, &pb.AdapterVersion{
-			Version: next, Digest: digest, ManifestKey: key, Job: manifest.GetJob(), Size: size,
+			Version: next, Digest: digest, ManifestKey: key, Job: id, Size: size,
 			Base: manifest.GetBase(), BaseDigest: manifest.GetBaseDigest(), PublishedAt: manifest.GetCreatedAt(),
 		})
 		entry.Aliases[Latest] = next
@@ -64,7 +71,7 @@ func (r *Registry) Publish(ctx context.Context, dir string, manifest *pb.Adapter
 		return Resolved{}, err
 	}
 	for _, v := range entry.GetVersions() {
-		if sameRun(v, digest, manifest.GetJob()) {
+		if sameRun(v, digest, id) {
 			return Resolved{Name: name, Version: v}, nil
 		}
 	}

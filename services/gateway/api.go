@@ -98,6 +98,9 @@ func (g *Gateway) apiRoutes() *http.ServeMux {
 	route("POST /v1/descant/adapters/{adapter}/promote", g.promoteAdapter, openai.ScopeAdmin)
 	route("POST /v1/descant/adapters/{adapter}/rollback", g.rollbackAdapter, openai.ScopeAdmin)
 	route("GET /v1/descant/workers", g.getWorkers, openai.ScopeInfer, openai.ScopeTrain)
+
+	route("POST /v1/load_lora_adapter", g.loadLoRA, openai.ScopeAdmin)
+	route("POST /v1/unload_lora_adapter", g.unloadLoRA, openai.ScopeAdmin)
 	return mux
 }
 

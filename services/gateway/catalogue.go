@@ -82,6 +82,14 @@ func (g *Gateway) rollbackAdapter(w http.ResponseWriter, r *http.Request) {
 
 // readAlias reads the body of a request about an alias; more takes its other fields.
 func readAlias(w http.ResponseWriter, r *http.Request, alias *string, more func(*openai.Object)) error {
+	return readFields(w, r, func(o *openai.Object) {
+		o.Take("alias", alias, "a string")
+		more(o)
+	})
+}
+
+// readFields reads a body of one object, whose fields take takes; the others are refused.
+func readFields(w http.ResponseWriter, r *http.Request, take func(*openai.Object)) error {
 	data, err := openai.ReadBody(w, r)
 	if err != nil {
 		return err
@@ -90,8 +98,7 @@ func readAlias(w http.ResponseWriter, r *http.Request, alias *string, more func(
 	if err != nil {
 		return err
 	}
-	o.Take("alias", alias, "a string")
-	more(o)
+	take(o)
 	o.Close()
 	return o.Err()
 }

@@ -56,7 +56,7 @@ func (g *Gateway) controlMethod(action string) bus.Method {
 // adapters is the micro service for published adapters, in JSON.
 func (g *Gateway) adapters() bus.Service {
 	return bus.Service{
-		Name: "adapters", Version: g.deps.Version, Description: "published adapters: list, get, promote, rollback, move an alias",
+		Name: "adapters", Version: g.deps.Version, Description: "published adapters: list, get, promote, rollback, move an alias, load and unload under another name",
 		Methods: []bus.Method{
 			bus.NewMethod("adapters.list", g.listAdapters),
 			bus.NewMethod("adapters.get", g.adapter),
@@ -70,6 +70,8 @@ func (g *Gateway) adapters() bus.Service {
 			}),
 			bus.NewMethod("adapters.promote", g.promote),
 			bus.NewMethod("adapters.rollback", g.rollback),
+			bus.NewMethod("adapters.load", g.load),
+			bus.NewMethod("adapters.unload", g.unload),
 		},
 	}
 }
