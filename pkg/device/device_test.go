@@ -123,6 +123,12 @@ func TestMemoryAndCPUFacts(t *testing.T) {
 	if m.Total <= 0 || m.Available <= 0 || m.RSS <= 0 || m.PeakRSS < m.RSS/2 || m.Available > m.Total {
 		t.Errorf("memory facts %+v", m)
 	}
+	if peak, err := PeakRSSOf(os.Getpid()); err != nil || peak < m.PeakRSS/2 {
+		t.Errorf("as another process this one has a peak of %d, %v; its own is %d", peak, err, m.PeakRSS)
+	}
+	if _, err := PeakRSSOf(0); err == nil {
+		t.Error("process 0 has a peak")
+	}
 	if c := CPUFacts(); c.Cores < 1 {
 		t.Errorf("CPU facts %+v", c)
 	}

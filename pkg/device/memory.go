@@ -3,6 +3,7 @@ package device
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"os"
 	"runtime"
 	"strconv"
@@ -31,6 +32,14 @@ func MemoryFacts() Memory {
 	status := procFields("/proc/self/status")
 	m.RSS, m.PeakRSS = status["VmRSS"], status["VmHWM"]
 	return m
+}
+
+// PeakRSSOf is the most memory that another process has had, in bytes.
+func PeakRSSOf(pid int) (int64, error) {
+	if peak := procFields(fmt.Sprintf("/proc/%d/status", pid))["VmHWM"]; peak > 0 {
+		return peak, nil
+	}
+	return 0, fmt.Errorf("the system does not tell the peak memory of process %d", pid)
 }
 
 // procFields reads the lines "Name:   123 kB" of a file under /proc, in bytes.

@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+
+	"descant/scripts/once"
 )
 
 // Version pins the bindings; they bring llama.cpp compiled.
@@ -23,15 +25,13 @@ func Install(ctx context.Context, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	stamp := filepath.Join(dir, ".installed-"+Version)
-	if _, err := os.Stat(stamp); err == nil {
+	return once.Do(filepath.Join(dir, ".installed"), Version, func() error {
+		cmd := exec.CommandContext(ctx, "npm", "install", "--prefix", dir, "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund",
+			"--save-exact", "node-llama-cpp@"+Version, "@node-llama-cpp/"+platform+"@"+Version)
+		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("npm install node-llama-cpp: %w", err)
+		}
 		return nil
-	}
-	cmd := exec.CommandContext(ctx, "npm", "install", "--prefix", dir, "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund",
-		"--save-exact", "node-llama-cpp@"+Version, "@node-llama-cpp/"+platform+"@"+Version)
-	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("npm install node-llama-cpp: %w", err)
-	}
-	return os.WriteFile(stamp, nil, 0o644)
+	})
 }

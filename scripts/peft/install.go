@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+
+	"descant/scripts/once"
 )
 
 //go:embed requirements.txt
@@ -19,20 +21,18 @@ func Install(ctx context.Context, venv string) (python string, err error) {
 	if err != nil {
 		return "", err
 	}
-	stamp := filepath.Join(venv, "installed.txt")
-	if have, err := os.ReadFile(stamp); err == nil && string(have) == string(requirements) {
-		return python, nil
-	}
 	wanted := filepath.Join(venv, "requirements.txt")
-	for _, step := range []func() error{
-		func() error { return run(ctx, "python3", "-m", "venv", venv) },
-		func() error { return os.WriteFile(wanted, requirements, 0o644) },
-		func() error { return run(ctx, python, "-m", "pip", "install", "--quiet", "-r", wanted) },
-		func() error { return os.WriteFile(stamp, requirements, 0o644) },
-	} {
-		if err := step(); err != nil {
-			return "", fmt.Errorf("install PyTorch, transformers and PEFT in %s: %w", venv, err)
+	err = once.Do(filepath.Join(venv, "installed.txt"), string(requirements), func() error {
+		if err := run(ctx, "python3", "-m", "venv", venv); err != nil {
+			return err
 		}
+		if err := os.WriteFile(wanted, requirements, 0o644); err != nil {
+			return err
+		}
+		return run(ctx, python, "-m", "pip", "install", "--quiet", "-r", wanted)
+	})
+	if err != nil {
+		return "", fmt.Errorf("install PyTorch, transformers and PEFT in %s: %w", venv, err)
 	}
 	return python, nil
 }

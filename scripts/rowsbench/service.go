@@ -9,13 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
 	"descant/pkg/blob"
 	"descant/pkg/bus"
+	"descant/pkg/device"
 	"descant/pkg/embedded"
 	"descant/pkg/job"
 	"descant/pkg/pb"
@@ -159,7 +158,7 @@ func (s *service) measure(ctx context.Context, file string) (*serviceResult, err
 	}
 	r.Rows = rec.Job.GetArtifacts().GetRows()
 	r.RowsPerSecond = float64(r.Rows) / r.TokenizeSeconds
-	if r.TokenizerPeakRSS, err = peakOf(s.processes[1].Process.Pid); err != nil {
+	if r.TokenizerPeakRSS, err = device.PeakRSSOf(s.processes[1].Process.Pid); err != nil {
 		return nil, err
 	}
 	return r, s.read(ctx, rec.Job.GetArtifacts().GetTokenizedKey(), r)
@@ -192,19 +191,4 @@ func (s *service) read(ctx context.Context, key string, r *serviceResult) error 
 	}
 	r.Order, err = inOrder(paths)
 	return err
-}
-
-// peakOf is the largest memory that a process has had.
-func peakOf(pid int) (int64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(text)) {
-		if size, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			kib, err := strconv.ParseInt(strings.Fields(size)[0], 10, 64)
-			return kib << 10, err
-		}
-	}
-	return 0, errors.New("this system does not tell the peak of another process")
 }

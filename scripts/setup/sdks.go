@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"descant/pkg/blob"
+	"descant/scripts/once"
 )
 
 // requirements pins OpenAI's Python SDK and schemathesis with all that they need.
@@ -58,20 +59,15 @@ func installNodeSDK(ctx context.Context, cache string, say func(string)) (string
 
 // installOnce runs install for an empty folder, unless what it makes is there already.
 func installOnce(dir, version string, install func() error) error {
-	stamp := filepath.Join(dir, ".version")
-	if have, err := os.ReadFile(stamp); err == nil && string(have) == version {
-		return nil
-	}
-	if err := os.RemoveAll(dir); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	if err := install(); err != nil {
-		return err
-	}
-	return os.WriteFile(stamp, []byte(version), 0o644)
+	return once.Do(filepath.Join(dir, ".version"), version, func() error {
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		return install()
+	})
 }
 
 // quietly runs a command and shows the end of what it printed if it fails.

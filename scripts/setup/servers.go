@@ -2,12 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"descant/scripts/once"
 )
 
 // serverModules are the programs that tests run as real processes, each pinned to a version.
@@ -32,25 +36,27 @@ func serverParts() []part {
 func installServer(ctx context.Context, cache, binary, module string, say func(string)) (string, error) {
 	bin := filepath.Join(cache, "bin")
 	target, stamp := filepath.Join(bin, binary), filepath.Join(bin, "."+binary+".version")
-	if version, err := os.ReadFile(stamp); err == nil && string(version) == module {
-		if _, err := os.Stat(target); err == nil {
-			return target, nil
+	if _, err := os.Stat(target); errors.Is(err, fs.ErrNotExist) { // somebody removed it, and left the stamp
+		if err := os.RemoveAll(stamp); err != nil {
+			return "", err
 		}
 	}
-	if err := os.MkdirAll(bin, 0o755); err != nil {
-		return "", err
-	}
-	say("building " + module)
-	var output tailWriter
-	install := exec.CommandContext(ctx, "go", "install", module)
-	// The experiment and the linker flags are descant's own; these programs are built as their authors build them.
-	install.Env = append(without(os.Environ(), "CGO_LDFLAGS", "GOEXPERIMENT", "GOFLAGS"), "GOBIN="+bin)
-	install.Stdout = &output
-	install.Stderr = io.MultiWriter(&output, &progressWriter{say: say})
-	if err := install.Run(); err != nil {
-		return "", fmt.Errorf("go install %s: %w; it ended with:\n%s", module, err, output.String())
-	}
-	return target, os.WriteFile(stamp, []byte(module), 0o644)
+	return target, once.Do(stamp, module, func() error {
+		if err := os.MkdirAll(bin, 0o755); err != nil {
+			return err
+		}
+		say("building " + module)
+		var output tailWriter
+		install := exec.CommandContext(ctx, "go", "install", module)
+		// The experiment and the linker flags are descant's own; these programs are built as their authors build them.
+		install.Env = append(without(os.Environ(), "CGO_LDFLAGS", "GOEXPERIMENT", "GOFLAGS"), "GOBIN="+bin)
+		install.Stdout = &output
+		install.Stderr = io.MultiWriter(&output, &progressWriter{say: say})
+		if err := install.Run(); err != nil {
+			return fmt.Errorf("go install %s: %w; it ended with:\n%s", module, err, output.String())
+		}
+		return nil
+	})
 }
 
 // without is the environment less some variables.
