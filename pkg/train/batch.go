@@ -59,7 +59,9 @@ type batches struct {
 	batch        int
 	accumulation int
 	lengths      []int32 // tokens of every row of the dataset
-	sizes        sizes
+	steps        int     // of the run, 0 for those of one epoch
+	sizes        sizes   // chosen by the first line
+	trained      bool    // a token is trained
 	vocab        int
 	packs        [][]int // rows of the dataset in each pack, nil without packing
 	logger       *slog.Logger
@@ -70,26 +72,33 @@ type batches struct {
 	arranged int
 }
 
+// errUntrained refuses rows that have nothing to learn from.
+var errUntrained = fmt.Errorf("no token of the dataset is trained: all labels are %d", ignore)
+
 // newBatches looks at all rows once to check them.
 func newBatches(rows Rows, seed int64, batch, accumulation, maxLength, vocab int) (*batches, error) {
+	b, err := checkedBatches(rows, seed, batch, accumulation, maxLength, vocab)
+	if err == nil && !b.trained {
+		err = errUntrained
+	}
+	return b, err
+}
+
+// checkedBatches is [newBatches] of rows of which none need be trained.
+func checkedBatches(rows Rows, seed int64, batch, accumulation, maxLength, vocab int) (*batches, error) {
 	b := &batches{rows: rows, seed: seed, batch: batch, accumulation: accumulation, vocab: vocab, epoch: -1, arranged: -1, logger: slog.Default()}
 	if rows.Len() == 0 {
 		return nil, errors.New("the dataset has no rows: nothing can be trained")
 	}
 	b.lengths = make([]int32, rows.Len())
-	trained := false
 	for i := range b.lengths {
 		ids, labels := rows.Row(i)
 		if err := checkRow(ids, labels, maxLength, vocab); err != nil {
 			return nil, fmt.Errorf("row %d: %w", i, err)
 		}
 		b.lengths[i] = int32(len(ids))
-		trained = trained || slices.ContainsFunc(labels[1:], func(l int32) bool { return l != ignore })
+		b.trained = b.trained || slices.ContainsFunc(labels[1:], func(l int32) bool { return l != ignore })
 	}
-	if !trained {
-		return nil, fmt.Errorf("no token of the dataset is trained: all labels are %d", ignore)
-	}
-	b.sizes = b.sizesFor(b.sample())
 	return b, nil
 }
 
@@ -128,7 +137,7 @@ func (b *batches) step(step int) []*microBatch {
 		b.arrange()
 	}
 	for part := range slices.Chunk(chosen, b.batch) {
-		list = append(list, b.line(part))
+		list = append(list, b.line(part, b.batch))
 	}
 	return list
 }

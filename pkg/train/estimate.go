@@ -190,7 +190,7 @@ func (m *measurement) result(whole *model.Config) *Estimate {
 	t.Head = head.cost(m.headChunks, m.headRows) * scale
 	share := float64(m.trained) / float64(max(1, here))
 	t.Update = m.updateTime.Seconds() * share * float64(m.steps)
-	t.Evaluate = float64(m.evaluations()) * m.evaluationCost(head)
+	t.Evaluate = float64(m.evaluations()) * m.evaluationCost(head, engine.norm == nil)
 	if every := m.run.cfg.Training.SaveSteps; every > 0 {
 		t.Save = m.saveTime.Seconds() * share * float64(m.steps/every)
 	}

@@ -87,16 +87,20 @@ func (r *run) prepareEvaluation(base *model.Config) error {
 		size = r.cfg.Training.PerDeviceTrainBatchSize
 	}
 	var err error
-	r.evalBatches, err = lines(r.cfg.EvalRows, size, r.cfg.Training.MaxLength, base.Vocab)
+	r.evalBatches, err = lines(r.cfg.EvalRows, func(int) int { return size }, r.cfg.Training.MaxLength, base.Vocab)
+	if err == nil && !slices.ContainsFunc(r.evalBatches, func(b *microBatch) bool { return len(b.places) > 0 }) {
+		err = errUntrained
+	}
 	if err != nil {
 		return fmt.Errorf("rows for evaluation: %w", err)
 	}
 	return nil
 }
 
-// lines lays all rows out, rows of similar length together.
-func lines(rows Rows, size, maxLength, vocab int) ([]*microBatch, error) {
-	b, err := newBatches(rows, 0, size, 1, maxLength, vocab)
+// lines lays all rows out, rows of similar length together, the longest first. together says how many share a line whose
+// longest has so many tokens.
+func lines(rows Rows, together func(longest int) int, maxLength, vocab int) ([]*microBatch, error) {
+	b, err := checkedBatches(rows, 0, 1, 1, maxLength, vocab)
 	if err != nil {
 		return nil, err
 	}
@@ -105,11 +109,15 @@ func lines(rows Rows, size, maxLength, vocab int) ([]*microBatch, error) {
 		order[i] = i
 	}
 	slices.SortStableFunc(order, func(i, k int) int { return cmp.Compare(b.length(k), b.length(i)) })
-	parts := slices.Collect(slices.Chunk(order, size))
+	var parts [][]int
+	for len(order) > 0 {
+		n := min(together(b.length(order[0])), len(order))
+		parts, order = append(parts, order[:n]), order[n:]
+	}
 	b.sizes = b.sizesFor(parts, len(parts))
 	list := make([]*microBatch, len(parts))
 	for i, part := range parts {
-		list[i] = b.line(part)
+		list[i] = b.line(part, together(b.length(part[0])))
 	}
 	return list, nil
 }
@@ -170,7 +178,7 @@ func (r *run) evalLoss(ctx context.Context, t target) (float64, error) {
 		if err != nil {
 			return 0, fmt.Errorf("train: evaluate after step %d: %w", r.state.Step, err)
 		}
-		total += nll
+		total += sum(nll)
 		tokens += len(b.places)
 		if r.cfg.Alive != nil {
 			r.cfg.Alive()

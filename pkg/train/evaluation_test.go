@@ -128,7 +128,7 @@ func TestBest(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(e.close)
-	batches, err := lines(cfg.EvalRows, 2, 64, m.Config.Vocab)
+	batches, err := lines(cfg.EvalRows, func(int) int { return 2 }, 64, m.Config.Vocab)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func TestBest(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		total += nll
+		total += sum(nll)
 		tokens += len(b.places)
 	}
 	if loss := total / float64(tokens); math.Abs(loss-best.Loss) > 1e-6 {

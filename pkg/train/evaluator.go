@@ -1,12 +1,10 @@
 package train
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"descant/pkg/device"
 	"descant/pkg/lora"
@@ -41,27 +39,27 @@ func (v *Evaluator) Close() { v.engine.close() }
 func (v *Evaluator) Config() *model.Config { return v.engine.config }
 
 // Losses gives the loss of every row, of the bare base where adapterDir is empty. No dropout is applied. done, which may
-// be nil, hears how many rows each rectangle finished.
+// be nil, hears how many rows each line finished.
 func (v *Evaluator) Losses(ctx context.Context, adapterDir string, rows Rows, done func(rows int)) ([]RowLoss, error) {
 	release, err := v.use(adapterDir)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	list, err := v.rectangles(rows)
+	list, err := lines(rows, evaluatedTogether, v.Config().MaxPositions, v.Config().Vocab)
 	if err != nil {
 		return nil, err
 	}
 	losses := make([]RowLoss, rows.Len())
-	for _, r := range list {
+	for _, b := range list {
 		if err := ctx.Err(); err != nil {
 			return nil, context.Cause(ctx)
 		}
-		if err := v.measure(r, losses); err != nil {
+		if err := v.measure(b, losses); err != nil {
 			return nil, fmt.Errorf("evaluate: %w", err)
 		}
 		if done != nil {
-			done(len(r.of))
+			done(len(b.index))
 		}
 	}
 	return losses, nil
@@ -122,64 +120,31 @@ func loadForEvaluation(cfg *model.Config, dir string) (*lora.Plan, [][]float32, 
 	return plan, flats, nil
 }
 
-// rectangle is a micro-batch and the rows that lie in it.
-type rectangle struct {
-	*microBatch
-	of []int
-}
-
-// evaluatedTokens bounds a rectangle: what the layers keep of it grows with its tokens.
+// evaluatedTokens bounds a line of several rows: what a layer computes at one time grows with its tokens.
 const evaluatedTokens = 1024
 
-// rectangles lays rows of similar length together, the longest first.
-func (v *Evaluator) rectangles(rows Rows) (list []rectangle, err error) {
-	lengths, order := make([]int, rows.Len()), make([]int, rows.Len())
-	for i := range order {
-		ids, labels := rows.Row(i)
-		if err := checkRow(ids, labels, v.engine.config.MaxPositions, v.engine.config.Vocab); err != nil {
-			return nil, fmt.Errorf("row %d: %w", i, err)
-		}
-		lengths[i], order[i] = len(ids), i
+// evaluatedTogether is how many rows share a line whose longest has so many tokens: a power of two, so that lines of few
+// different numbers of lanes come about.
+func evaluatedTogether(longest int) int {
+	n := 1
+	for 2*n*longest <= evaluatedTokens {
+		n *= 2
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(lengths[b], lengths[a]) })
-	widths := chooseWidths(lengths)
-	for len(order) > 0 {
-		at, _ := slices.BinarySearch(widths, lengths[order[0]])
-		width := widths[at]
-		high := max(1, min(evaluatedTokens/width, rows.Len()))
-		// Rows that fit a narrower rectangle are left for it.
-		n := 1
-		for n < min(high, len(order)) && (at == 0 || lengths[order[n]] > widths[at-1]) {
-			n++
-		}
-		m := &microBatch{rows: high, width: width, ids: make([]int32, high*width)}
-		for r, i := range order[:n] {
-			ids, labels := rows.Row(i)
-			m.put(r, ids, labels)
-		}
-		list = append(list, rectangle{m, order[:n]})
-		order = order[n:]
-	}
-	return list, nil
+	return n
 }
 
-// measure adds the losses of a rectangle's rows.
-func (v *Evaluator) measure(r rectangle, losses []RowLoss) error {
-	if len(r.places) == 0 {
-		return nil
-	}
-	p, err := v.engine.forward(r.microBatch, 0)
+// measure adds the losses of a line's rows.
+func (v *Evaluator) measure(b *microBatch, losses []RowLoss) error {
+	nll, err := v.engine.evaluate(b)
 	if err != nil {
 		return err
 	}
-	defer p.free()
-	nll, dx, err := v.engine.loss(p, 1)
-	if err != nil {
-		return err
-	}
-	dx.Free()
+	at := 0
 	for i, value := range nll {
-		row := &losses[r.of[int(r.places[i])/r.width]]
+		for d := b.documents[at]; int(b.places[i]) >= d.start+d.length; d = b.documents[at] {
+			at++
+		}
+		row := &losses[b.index[at]]
 		row.NLL += float64(value)
 		row.Tokens++
 	}

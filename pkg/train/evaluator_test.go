@@ -3,7 +3,9 @@ package train
 import (
 	"context"
 	"errors"
+	"math"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"descant/pkg/device"
@@ -18,7 +20,7 @@ func (l labelled) Row(i int) (ids, labels []int32) { return l.ids[i], l.labels[i
 func (l labelled) Order(int64, int) []int          { return nil }
 
 // TestParityEvaluator compares the losses of rows with those of transformers, and that of an adapter with PEFT's. The
-// rows go in without their padding, and in an order that rectangles change.
+// rows go in without their padding, and in an order that lines change.
 func TestParityEvaluator(t *testing.T) {
 	forEach(t, "loss.json", func(t *testing.T, dev *device.Device, c modeltest.Case) {
 		var want struct {
@@ -85,8 +87,9 @@ func unpadded(t *testing.T, c modeltest.Case, labels [][]int32) Rows {
 	return rows
 }
 
-// TestRectangles lays rows of two lengths.
-func TestRectangles(t *testing.T) {
+// TestEvaluatedLines lays rows of two lengths, of which some have nothing to lose: long ones apart, short ones in few lines,
+// and every row's loss is its own, as it is alone.
+func TestEvaluatedLines(t *testing.T) {
 	t.Parallel()
 	cfg := settings(t, 1)
 	v, err := NewEvaluator(cfg.Device, cfg.BaseDir)
@@ -94,28 +97,37 @@ func TestRectangles(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer v.Close()
-	var rows table
+	var rows labelled
 	for i := range 75 {
-		rows = append(rows, make([]int32, []int{5, 60}[i%5/4]))
+		ids, labels := make([]int32, []int{5, 60}[i%5/4]), make([]int32, []int{5, 60}[i%5/4])
+		for k := range ids {
+			ids[k], labels[k] = int32(1+(7*i+3*k)%70), ignore
+			if i%4 > 0 {
+				labels[k] = ids[k]
+			}
+		}
+		rows.ids, rows.labels = append(rows.ids, ids), append(rows.labels, labels)
 	}
-	list, err := v.rectangles(rows)
+	var lined []int
+	losses, err := v.Losses(t.Context(), "", rows, func(rows int) { lined = append(lined, rows) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	seen := map[int]bool{}
-	for _, r := range list {
-		if r.rows*r.width != evaluatedTokens || len(r.of) > r.rows {
-			t.Errorf("%d rows in a rectangle of %d × %d", len(r.of), r.rows, r.width)
-		}
-		for _, i := range r.of {
-			seen[i] = true
-			if length := len(rows[i]); (r.width == 64) != (length == 60) {
-				t.Errorf("a row of %d tokens lies in a width of %d", length, r.width)
-			}
-		}
+	if !slices.Equal(lined, []int{16, 59}) { // 15 long ones and a short one, and the rest
+		t.Errorf("the lines hold %v rows", lined)
 	}
-	if len(list) != 2 || len(seen) != 75 {
-		t.Errorf("%d rectangles hold %d rows, expected 2 and 75", len(list), len(seen))
+	for _, i := range []int{0, 1, 4, 9, 74} {
+		alone, err := v.Losses(t.Context(), "", labelled{rows.ids[i : i+1], rows.labels[i : i+1]}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := len(rows.ids[i]) - 1
+		if i%4 == 0 {
+			want = 0
+		}
+		if losses[i].Tokens != want || alone[0].Tokens != want || math.Abs(losses[i].NLL-alone[0].NLL) > 1e-5*float64(max(1, want)) {
+			t.Errorf("row %d lost %+v, alone %+v, expected %d tokens", i, losses[i], alone[0], want)
+		}
 	}
 }
 

@@ -8,11 +8,12 @@ import (
 	. "github.com/gomlx/gomlx/core/graph"
 )
 
-// line lays units end to end, of which the first is the longest.
-func (b *batches) line(part []int) *microBatch {
-	m := &microBatch{rows: 1, width: b.sizes.width(b.total(part)), lane: b.sizes.lane(b.size(part[0]))}
+// line lays units end to end, of which the first is the longest, with that many lanes for them.
+func (b *batches) line(part []int, lanes int) *microBatch {
+	s := b.chosenSizes()
+	m := &microBatch{rows: 1, width: s.width(b.total(part)), lane: s.lane(b.size(part[0]))}
 	m.ids = make([]int32, m.width)
-	m.lanes = make([]document, 0, b.batch)
+	m.lanes = make([]document, 0, lanes)
 	start := 0
 	for _, unit := range part {
 		first := start
@@ -24,7 +25,7 @@ func (b *batches) line(part []int) *microBatch {
 		}
 		m.lanes = append(m.lanes, document{first, start - first})
 	}
-	m.lanes = m.lanes[:b.batch] // the last step of an epoch may have fewer units: the rest are empty
+	m.lanes = m.lanes[:lanes] // the last step of an epoch may have fewer units: the rest are empty
 	return m
 }
 

@@ -119,10 +119,12 @@ func TestEvaluationCost(t *testing.T) {
 	m := &measurement{layers: 24, built: 2, evalTime: map[shape]time.Duration{{16, 16}: 500 * time.Millisecond, {64, 16}: time.Second},
 		evals: []evalCost{{shape{16, 16}, 1, 32}, {shape{64, 16}, 1, 64}, {shape{64, 16}, 1, 64}}}
 	head := headCost{perChunk: 0.3, perRow: 0}
-	// Each head takes a third of 0.3 s.
-	want := (0.5-0.1)*12 + 0.1 + 2*((1-0.1)*12+0.1)
-	if got := m.evaluationCost(head); math.Abs(got-want) > 1e-9 {
-		t.Errorf("an evaluation takes %g s, want %g", got, want)
+	// A head takes 0.3 s in training, of which a frozen one keeps a half and a trained one a third.
+	for frozen, top := range map[bool]float64{true: 0.15, false: 0.1} {
+		want := (0.5-top)*12 + top + 2*((1-top)*12+top)
+		if got := m.evaluationCost(head, frozen); math.Abs(got-want) > 1e-9 {
+			t.Errorf("frozen %v: an evaluation takes %g s, want %g", frozen, got, want)
+		}
 	}
 }
 

@@ -60,7 +60,6 @@ func (b *batches) pack(capacity int) {
 	}
 	b.packs = bestFit(lengths, capacity)
 	b.epoch = -1 // the order is another one now
-	b.sizes = b.sizesFor(b.sample())
 }
 
 // units is the number of units in an epoch: packs, or rows of the dataset.

@@ -273,7 +273,7 @@ func followRun(t *testing.T, e *engine, want referenceRun, rows, width int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		total += nll
+		total += sum(nll)
 	}
 	modeltest.NearNumber(t, "final loss", total/float64(want.FinalEval.Tokens), want.FinalEval.Loss, finalLossLimit)
 }

@@ -28,27 +28,27 @@ func (t bare) size(layer int) int {
 
 func (t bare) signature(layer int) string { return "bare " + t.target.signature(layer) }
 
-// evaluate gives Σ nll of a micro-batch, without gradients and dropout.
-func (e *engine) evaluate(b *microBatch) (float64, error) { return e.evaluateOn(b, quiet{e.target}) }
+// evaluate gives the nll of every trained token of a micro-batch, without gradients and dropout.
+func (e *engine) evaluate(b *microBatch) ([]float32, error) { return e.evaluateOn(b, quiet{e.target}) }
 
-// evaluateOn gives Σ nll of a micro-batch on a target that knows no dropout. Nothing is kept for a backward pass.
-func (e *engine) evaluateOn(b *microBatch, t target) (float64, error) {
+// evaluateOn is [engine.evaluate] on a target that knows no dropout. Nothing is kept for a backward pass.
+func (e *engine) evaluateOn(b *microBatch, t target) ([]float32, error) {
 	if len(b.places) == 0 {
-		return 0, nil
+		return nil, nil
 	}
 	p := &passed{batch: b}
 	defer p.free()
 	var err error
 	if p.ids, err = model.Upload(e.compiler.Backend(), b.ids, b.rows, b.width); err != nil {
-		return 0, err
+		return nil, err
 	}
 	places, err := e.places(p)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	out, err := e.run("embed", embedGraph, e.embedding(), p.ids)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	x := out[0]
 	for i := range e.config.Layers {
@@ -59,7 +59,7 @@ func (e *engine) evaluateOn(b *microBatch, t target) (float64, error) {
 		out, err := e.run("evaluate "+t.signature(i), func(in []*Node) []*Node { return forwardLayer(t, i, in)[:1] }, inputs...)
 		x.Free()
 		if err != nil {
-			return 0, fmt.Errorf("layer %d: %w", i, err)
+			return nil, fmt.Errorf("layer %d: %w", i, err)
 		}
 		x = out[0]
 	}
@@ -68,27 +68,27 @@ func (e *engine) evaluateOn(b *microBatch, t target) (float64, error) {
 }
 
 // lossOnly runs the head over the trained places without their gradients.
-func (e *engine) lossOnly(x *model.Array, b *microBatch) (float64, error) {
-	total, done := 0.0, 0
+func (e *engine) lossOnly(x *model.Array, b *microBatch) (all []float32, err error) {
+	done := 0
 	for _, rows := range chunks(len(b.places), e.headRows()) {
 		n := min(rows, len(b.places)-done)
 		h, err := e.headInput(x, b.places[done:done+n], b.labels[done:done+n], rows, 1)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		out, err := e.run("head loss", func(in []*Node) []*Node { return headGraph(e.config, in)[:1] },
 			h.picked, e.finalNorm(), e.output(), h.labels, h.weights)
 		h.free()
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		nll, err := model.Download[float32](out[0])
 		out[0].Free()
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
-		total += sum(nll[:n])
+		all = append(all, nll[:n]...)
 		done += n
 	}
-	return total, nil
+	return all, nil
 }

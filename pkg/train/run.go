@@ -161,6 +161,7 @@ func (r *run) prepareRows(base *model.Config) error {
 	if total == 0 {
 		total = int(math.Ceil(t.NumTrainEpochs * float64(r.batches.perEpoch())))
 	}
+	r.batches.steps = total
 	if r.schedule, err = newSchedule(t, total); err != nil {
 		return err
 	}

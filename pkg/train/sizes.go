@@ -9,7 +9,7 @@ type sizes struct {
 	widths []int // widths of lines
 }
 
-// sampledBatches bounds the micro-batches that sizes are chosen from: the first ones of the first epoch.
+// sampledBatches bounds the micro-batches that sizes are chosen from: the first ones of the run.
 const sampledBatches = 1024
 
 const (
@@ -19,12 +19,25 @@ const (
 	worth = 4
 )
 
-// sample gives the first micro-batches of the first epoch, as their units, and how many an epoch has.
+// chosenSizes chooses the sizes when the first line is laid, from what the run will step through: the same settings and rows
+// give the same sizes, so that a run that goes on has those of the run that stopped.
+func (b *batches) chosenSizes() sizes {
+	if b.sizes.lanes == nil {
+		b.sizes = b.sizesFor(b.sample())
+	}
+	return b.sizes
+}
+
+// sample gives the first micro-batches of the run, as their units, and about how many it has.
 func (b *batches) sample() (parts [][]int, all int) {
-	for step := 0; step < b.perEpoch() && len(parts) < sampledBatches; step++ {
+	steps := b.steps
+	if steps == 0 {
+		steps = b.perEpoch()
+	}
+	for step := 0; step < steps && len(parts) < sampledBatches; step++ {
 		parts = slices.AppendSeq(parts, slices.Chunk(b.chosen(step), b.batch))
 	}
-	return parts, b.perEpoch() * b.accumulation
+	return parts, steps * b.accumulation
 }
 
 // sizesFor chooses the sizes for micro-batches like the given ones, of which there will be about n.
@@ -74,9 +87,6 @@ func (s sizes) width(n int) int {
 }
 
 func roundUp(n, unit int) int { return (n + unit - 1) / unit * unit }
-
-// chooseWidths picks widths for rectangles of rows of the given lengths, at most four.
-func chooseWidths(lengths []int) []int { return chooseSizes(lengths, maxLanes, 0.1) }
 
 // chooseSizes picks at most limit sizes, multiples of 16, such that filling every need up to the next size wastes the
 // least. Another size must save the given share of everything.

@@ -72,7 +72,39 @@ func TestRareLongRow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m := b.line([]int{len(rows) - 1}); m.tokens != 500 || m.lane != 512 || m.width != 512 {
+	if m := b.line([]int{len(rows) - 1}, 1); m.tokens != 500 || m.lane != 512 || m.width != 512 {
 		t.Errorf("%d tokens on a line of %d with lanes of %d", m.tokens, m.width, m.lane)
+	}
+}
+
+// TestSizesOfFewSteps takes few steps of many rows: the lengths of what is never stepped through ask for no size, those that
+// a later epoch repeats are counted as often.
+func TestSizesOfFewSteps(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(4, 1))
+	var rows table
+	for range 5000 {
+		rows = append(rows, slices.Repeat([]int32{1}, 1+random.IntN(1024)))
+	}
+	shapesOf := func(rows table, steps int) int {
+		b, err := newBatches(rows, 42, 1, 4, 1024, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.steps = steps
+		shapes := map[shape]bool{}
+		for step := range steps {
+			for _, m := range b.step(step) {
+				shapes[m.shape()] = true
+			}
+		}
+		return len(shapes)
+	}
+	few, many := shapesOf(rows, 5), shapesOf(rows, 1000)
+	if few > 3 || many < 6 {
+		t.Errorf("5 steps have %d shapes, 1000 have %d", few, many)
+	}
+	if once, often := shapesOf(rows[:20], 5), shapesOf(rows[:20], 500); once >= often {
+		t.Errorf("one epoch of 20 rows has %d shapes, 100 have %d", once, often)
 	}
 }
