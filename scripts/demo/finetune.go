@@ -22,7 +22,7 @@ const request = `{
   "dataset": "builtin:sample",
   "name": "` + adapterName + `",
   "loss_on": "completion",
-  "max_steps": 300,
+  "max_steps": 400,
   "per_device_train_batch_size": 8,
   "gradient_accumulation_steps": 1,
   "learning_rate": 0.006,

@@ -33,7 +33,7 @@ var recipe = struct {
 	maxLength: 96,
 	batch:     32, microBatch: 16,
 	beta2: 0.98,
-	took:  "The runs that made these weights took 76 minutes in all, on two cores that were also busy with other work.",
+	took:  "The runs that made these weights took 33 minutes in all, on two cores that were also busy with other work.",
 	phases: []phase{
 		{seed: trainSeed, shares: world.Balanced, rows: 180_000, steps: 5500, warmup: 200, rate: 3e-3},
 		{seed: trainSeed + 100, shares: world.Hard, rows: 160_000, steps: 4800, warmup: 150, rate: 2.5e-3, decay: 0.1},
