@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +26,7 @@ func TestSDKs(t *testing.T) {
 	cache := installSDKs(t)
 	address, health := systemtest.FreeAddress(t), systemtest.FreeAddress(t)
 	systemtest.Start(t, systemtest.Command{Name: "descant up", Args: []string{"up", "--dir", t.TempDir(), "--nats-addr", "127.0.0.1:0", "--s3-addr", "127.0.0.1:0",
-		"--http-addr", health, "--gateway-addr", address, "--inference-model", "builtin:tiny"},
+		"--http-addr", health, "--gateway-addr", address, "--inference-model", "builtin:tiny", "--inference-max-tokens", strconv.Itoa(systemtestTokens)},
 		Env: []string{"DESCANT_DEVICE=go", "DESCANT_HUB_OFFLINE=true"}, Ready: "http://" + health + "/readyz"})
 	url := systemtest.CheckAPI(t, "http://"+address)
 
@@ -33,14 +34,14 @@ func TestSDKs(t *testing.T) {
 	t.Run("tools", func(t *testing.T) { toolSDKs(t, cache) })
 	python := filepath.Join(cache, "sdk", "python", "venv", "bin")
 	t.Run("python", func(t *testing.T) { script(t, filepath.Join(python, "python"), "sdk/flow.py", url, "builtin:tiny") })
-	t.Run("schemathesis", func(t *testing.T) {
-		// What a schema cannot say, such as that a file is there, makes valid requests fail: positive_data_acceptance.
-		script(t, filepath.Join(python, "schemathesis"), "run", url+"/openapi.yaml", "--phases", "coverage,fuzzing", "--max-examples", "3", "--seed", "1",
-			"--exclude-checks", "positive_data_acceptance", "--warnings", "off", "--request-timeout", "60", "--suppress-health-check", "all", "--no-color", "--generation-database", "none")
+	t.Run("guide", func(t *testing.T) {
+		script(t, filepath.Join(python, "python"), "sdk/guide.py", url, "builtin:tiny")
 	})
 	t.Run("node", func(t *testing.T) {
 		script(t, "node", "sdk/flow.mjs", url, "builtin:tiny", filepath.Join(cache, "sdk", "node"))
 	})
+	// The last, as the jobs that it makes go on.
+	t.Run("schemathesis", func(t *testing.T) { schemathesis(t, filepath.Join(python, "schemathesis"), url) })
 }
 
 // installSDKs brings the SDKs into the cache, if they are not there, and returns the cache.

@@ -6,6 +6,7 @@ import time
 
 import httpx2
 import openai
+from openai.types.fine_tuning import FineTuningJobEvent
 
 base_url, training_model = sys.argv[1], sys.argv[2]
 client = openai.OpenAI(base_url=base_url + "/v1", api_key="none", max_retries=0)
@@ -23,6 +24,9 @@ job = client.fine_tuning.jobs.create(
     method={"type": "supervised", "supervised": {"hyperparameters": {"batch_size": 1, "learning_rate_multiplier": 2}}}, **options)
 assert job.hyperparameters.batch_size == 1 and job.training_file == file.id and job.metadata == {"sdk": "python"}, job
 assert [j.id for j in client.fine_tuning.jobs.list(metadata={"sdk": "python"})] == [job.id]
+# The SDK has no call for the stream of events, but reads it.
+followed = list(client.get(f"/fine_tuning/jobs/{job.id}/events?stream=true", cast_to=FineTuningJobEvent, stream=True, stream_cls=openai.Stream[FineTuningJobEvent]))
+assert followed[0].message.startswith("received") and followed[-1].data["status"] == "succeeded", followed
 end = time.monotonic() + 60
 while job.status not in ("succeeded", "failed", "cancelled") and time.monotonic() < end:
     time.sleep(0.1)
