@@ -37,6 +37,11 @@ test: setup-tests ## run all tests (cases from DESCANT_PARITY_DIR and DESCANT_QW
 	$(native) $(GO) vet ./...
 	PATH=$(DESCANT_CACHE)/bin:$$PATH $(native) $(GO) test -timeout 30m -p 2 ./...
 
+.PHONY: screenshots
+screenshots: setup-tests ## pictures of the web page in build/screenshots
+	@mkdir -p build/screenshots
+	PATH=$(DESCANT_CACHE)/bin:$$PATH DESCANT_SCREENSHOTS=$(CURDIR)/build/screenshots $(native) $(GO) test ./cmd/descant/systemtest -count=1 -run TestPage
+
 e2e: setup-servers ## run the end-to-end scenario alone, in one process and distributed
 	PATH=$(DESCANT_CACHE)/bin:$$PATH $(native) $(GO) test -timeout 30m -count 1 -v -run Scenario ./...
 

@@ -17,7 +17,7 @@ import (
 
 // layers is the house: a package imports only packages of strictly lower layers. docs/design.md says what each is.
 var layers = map[string]int{
-	"pkg/pb": 0, "pkg/lifecycle": 0, "pkg/safetensors": 0, "pkg/chat": 0, "models": 0, "pkg/report": 0,
+	"pkg/pb": 0, "pkg/lifecycle": 0, "pkg/safetensors": 0, "pkg/chat": 0, "models": 0, "pkg/report": 0, "pkg/page": 0,
 	"pkg/blob": 1, "pkg/tokenizer": 1, "pkg/hub": 1, "pkg/dataset": 1, "pkg/device": 1,
 	"pkg/model": 2, "pkg/job": 2,
 	"pkg/lora": 3, "pkg/bus": 3, "pkg/grammar": 3,
@@ -56,7 +56,7 @@ var owners = map[string][]string{
 var shared = []string{"golang.org/x/sys", "golang.org/x/sync", "golang.org/x/text"}
 
 // testOnly modules are for tests, and for the programs under scripts/, which no service imports.
-var testOnly = []string{"go.uber.org/goleak", "golang.org/x/mod", "github.com/openai/openai-go/v3", "github.com/getkin/kin-openapi"}
+var testOnly = []string{"go.uber.org/goleak", "golang.org/x/mod", "github.com/openai/openai-go/v3", "github.com/getkin/kin-openapi", "github.com/chromedp/chromedp", "github.com/chromedp/cdproto"}
 
 // importUse is one import. Packages whose name ends in test (hubtest, servertest) count as tests.
 type importUse struct {

@@ -86,7 +86,7 @@ func (a *app) welcome(s *system) error {
   stop:  Ctrl-C
 `, at.NATSURL, at.S3Endpoint, s.cfg.Embedded.Dir, flags, server, server, server)
 		if url := s.gateway.URL(); url != "" {
-			fmt.Fprintf(a.err, "  http:  %s/v1 speaks OpenAI's API: OPENAI_BASE_URL=%s/v1\n", url, url)
+			fmt.Fprintf(a.err, "  http:  %s/v1 speaks OpenAI's API: OPENAI_BASE_URL=%s/v1\n  page:  %s\n", url, url, url)
 		}
 	})
 }

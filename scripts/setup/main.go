@@ -25,7 +25,7 @@ Usage:
 
   --servers  also build nats-server, the nats command line tool and MinIO, which the tests start as real
              processes (once; about ten minutes on two cores)
-  --sdks     also install OpenAI's SDKs for Python and Node, and schemathesis, with which the HTTP API is tested;
+  --sdks     also install OpenAI's SDKs for Python and Node, schemathesis and Chromium, with which the HTTP API and the page are tested;
   --env      print the export lines that plain go build and go test need, and install nothing
 
 Environment:

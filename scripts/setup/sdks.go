@@ -21,9 +21,9 @@ var requirements []byte
 // nodeSDK is OpenAI's SDK for Node, which needs nothing else.
 const nodeSDK = "openai@7.57.0"
 
-// sdkParts are the SDKs with which the HTTP API is tested.
+// sdkParts are what the HTTP API and the page are tested with.
 func sdkParts() []part {
-	return []part{{"OpenAI's Python SDK and schemathesis", installPythonSDK}, {"OpenAI's Node SDK", installNodeSDK}}
+	return []part{{"OpenAI's Python SDK and schemathesis", installPythonSDK}, {"OpenAI's Node SDK", installNodeSDK}, {"Chromium", installChromium}}
 }
 
 func installPythonSDK(ctx context.Context, cache string, say func(string)) (string, error) {

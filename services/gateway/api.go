@@ -12,6 +12,7 @@ import (
 
 	"descant/pkg/lifecycle"
 	"descant/pkg/openai"
+	"descant/pkg/page"
 )
 
 // serveAPI serves the HTTP API until ctx ends. It holds no behaviour of its own: every request is one of the operations
@@ -67,6 +68,8 @@ func (g *Gateway) apiRoutes() *http.ServeMux {
 		w.Header().Set("Content-Type", "application/yaml")
 		_, _ = w.Write(Document) // the client may be gone
 	})
+	mux.Handle("GET /{$}", page.Handler())
+	mux.Handle("GET /assets/", page.Handler())
 	route := func(pattern string, handle http.HandlerFunc, scopes ...string) {
 		mux.HandleFunc(pattern, g.keys.Require(handle, scopes...))
 	}

@@ -1,0 +1,84 @@
+import { blob, call, problem } from "./api.js";
+import { field, h } from "./dom.js";
+import { table } from "./data.js";
+import { number, t, when } from "./words.js";
+
+const path = (reference) => `/v1/descant/adapters/${encodeURIComponent(reference)}`;
+
+export function show(place, reference) {
+  if (reference) one(place, reference);
+  else list(place);
+}
+
+async function list(place) {
+  const body = h("div");
+  place.append(h("h1", {}, t("adapters")), body);
+  const refresh = async () => {
+    try {
+      const adapters = (await call("GET", "/v1/descant/adapters")).adapters ?? [];
+      body.replaceChildren(...adapters.map((a) => entry(a, refresh)));
+      if (adapters.length === 0) body.append(h("p", { class: "soft" }, t("none")));
+    } catch (error) {
+      body.replaceChildren(problem(error));
+    }
+  };
+  await refresh();
+}
+
+// entry is an adapter with its versions, and the moves of its aliases.
+function entry(adapter, refresh) {
+  const versions = (adapter.versions ?? []).filter((v) => !v.deleted_at), result = h("div", { "aria-live": "polite" });
+  const alias = h("input", { value: Object.keys(adapter.aliases ?? {}).find((name) => name !== "latest") ?? "prod" }), weight = h("input", { type: "number", min: 0.01, max: 100, step: "any", value: 100 });
+  const version = h("select", {}, versions.map((v) => h("option", { value: v.version }, t("version", v.version))).reverse());
+  const act = (request) => async (event) => {
+    event.preventDefault();
+    try {
+      await request();
+      await refresh();
+    } catch (error) {
+      result.replaceChildren(problem(error));
+    }
+  };
+  const aliases = Object.entries(adapter.aliases ?? {}).map(([name, v]) => {
+    const canary = adapter.canaries?.[name];
+    return h("span", { class: "state" }, `${name} → ${v}${canary ? ` (${canary.version}: ${canary.share / 100} %)` : ""}`);
+  });
+  return h("div", { class: "card", "data-adapter": adapter.name }, h("div", { class: "row" }, h("strong", { class: "grow" }, adapter.name), aliases),
+    h("div", { class: "scroll" }, h("table", {}, h("tbody", {}, versions.toReversed().map((v) => h("tr", {},
+      h("td", {}, h("a", { href: `#/adapters/${encodeURIComponent(`${adapter.name}@${v.version}`)}` }, t("version", v.version))),
+      h("td", {}, v.base ?? ""), h("td", { class: "soft" }, t("published", when(v.published_at))), h("td", { class: "soft" }, `${number(v.size / 1024)} KiB`)))))),
+    h("form", { class: "grid", onsubmit: act(() => {
+      const body = { alias: alias.value };
+      if (Number(weight.value) < 100) body.weight = Number(weight.value);
+      return call("POST", `${path(`${adapter.name}@${version.value}`)}/promote`, body);
+    }) }, field(t("alias"), alias), h("label", {}, t("adapters"), version), field(t("weight"), weight),
+    h("div", { class: "row" }, h("button", { class: "main promote" }, t("promote")),
+      h("button", { type: "button", class: "rollback", onclick: act(() => call("POST", `${path(adapter.name)}/rollback`, { alias: alias.value })) }, t("rollback")))),
+    result);
+}
+
+async function one(place, reference) {
+  place.append(h("h1", {}, reference));
+  try {
+    const adapter = await call("GET", path(reference));
+    const { manifest } = adapter, result = h("div");
+    const open = async () => {
+      try {
+        window.open(URL.createObjectURL(await blob(`${path(reference)}/files/report.html`)), "_blank", "noopener");
+      } catch (error) {
+        result.replaceChildren(problem(error));
+      }
+    };
+    place.append(
+      h("p", { class: "row" }, h("a", { href: `#/play/${encodeURIComponent(adapter.name)}` }, t("talk")),
+        manifest.files.some((f) => f.name === "report.html") && h("button", { type: "button", onclick: open }, t("report"))), result,
+      h("h2", {}, t("lineage")), h("div", { class: "card scroll" }, h("table", {}, h("tbody", {},
+        [[t("base"), manifest.base], [t("job"), manifest.job], [t("parent"), manifest.parent], ["sha256", adapter.version.digest]].filter(([, v]) => v)
+          .map(([name, v]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, name === t("job") ? h("a", { href: `#/jobs/${v}` }, v) : v)))))),
+      h("h2", {}, t("metrics")), h("div", { class: "card scroll" }, table(manifest.metrics ?? {})),
+      h("h2", {}, t("onWorkers")), h("div", { class: "card" }, (adapter.workers ?? []).map((w) =>
+        h("div", { class: "row" }, h("span", { class: "grow" }, w.worker), h("span", { class: `state ${w.state.state}` }, t(w.state.state)), w.state.reason ?? ""))));
+  } catch (error) {
+    place.append(problem(error));
+  }
+}

@@ -1,0 +1,37 @@
+// h makes an element: properties that begin with "on" are listeners, the rest are attributes; children are nodes or texts.
+export function h(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "value") element.value = value;
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+// fill replaces what is in an element; what is false or null is left out.
+export function fill(element, ...children) {
+  element.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+}
+
+// field is a labelled control.
+export function field(label, control) {
+  return h("label", {}, label, control);
+}
+
+// say tells readers of the screen what has changed.
+export function say(text) {
+  document.getElementById("said").textContent = text;
+}
+
+// every calls a function now and then until its place has left the page.
+export function every(milliseconds, place, call) {
+  const turn = async () => {
+    if (!place.isConnected) return;
+    if (!document.hidden) await call();
+    setTimeout(turn, milliseconds);
+  };
+  turn();
+}
