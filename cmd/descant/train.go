@@ -14,6 +14,7 @@ import (
 	"descant/pkg/lifecycle"
 	"descant/pkg/pb"
 	"descant/pkg/report"
+	"descant/pkg/train"
 )
 
 // privateDir is where a training keeps its state below the output folder until it is done.
@@ -121,6 +122,12 @@ func (t *training) train(ctx context.Context, hurry <-chan struct{}, s *system, 
 	services, err := s.services(kinds...)
 	if err != nil {
 		return nil, err
+	}
+	if t.instead == nil {
+		// In a system of many workers the job would wait for another one; here is none.
+		if err := train.CheckDevice(s.device, t.flags.request.Training); err != nil {
+			return nil, job.UserError(job.CodeBadRequest, "dtype bf16 cannot be used here: "+err.Error(), "`make setup` installs XLA")
+		}
 	}
 	err = rows.replace(func(path string) (string, error) {
 		digest, _, err := s.objects.PutContentFile(ctx, path)

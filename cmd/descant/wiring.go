@@ -137,7 +137,8 @@ func (s *system) service(kind string) (func(context.Context) error, error) {
 		s.gateway = g
 		return g.Run, nil
 	case kindTokenizer:
-		t, err := tokenizer.New(s.cfg.Tokenizer, tokenizer.Deps{Bus: s.bus, Objects: s.objects, Bases: bases, Worker: worker, Version: version, Log: s.log})
+		t, err := tokenizer.New(s.cfg.Tokenizer, tokenizer.Deps{Bus: s.bus, Objects: s.objects, Registry: s.registry, Bases: bases,
+			Worker: worker, Version: version, Log: s.log})
 		if err != nil {
 			return nil, err
 		}

@@ -57,6 +57,27 @@ func (r *Registry) readManifest(ctx context.Context, version *pb.AdapterVersion)
 	return data, nil
 }
 
+// maxSmallFile bounds what [Registry.File] holds in memory, in bytes.
+const maxSmallFile = 1 << 20
+
+// File returns one small file of a version, such as its settings.
+func (r *Registry) File(ctx context.Context, version *pb.AdapterVersion, name string) ([]byte, error) {
+	manifest, err := r.Manifest(ctx, version)
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range manifest.GetFiles() {
+		if file.GetName() == name {
+			data, err := r.objects.GetContent(ctx, file.GetDigest(), maxSmallFile)
+			if err != nil {
+				return nil, storeError("fetch "+name, err)
+			}
+			return data, nil
+		}
+	}
+	return nil, job.UserError(job.CodeBadRequest, fmt.Sprintf("adapter %s has no %s", version.GetDigest(), name), "name a LoRA adapter")
+}
+
 // Fetch brings the files of a version into a folder of its own below root, each verified against its
 // digest, and returns that folder. A folder that is there is complete: it appears by one rename.
 func (r *Registry) Fetch(ctx context.Context, version *pb.AdapterVersion, root string) (dir string, err error) {

@@ -1,10 +1,19 @@
 package train
 
 import (
+	"descant/pkg/device"
 	"descant/pkg/job"
 	"descant/pkg/lora"
 	"descant/pkg/model"
 )
+
+// CheckDevice says, before anything is loaded, that a device cannot compute in the dtype of the settings: [model.ErrNoBF16].
+func CheckDevice(dev *device.Device, t job.Training) error {
+	if t.DType == job.DTypeBF16 && dev.Kind() == device.Go {
+		return model.ErrNoBF16
+	}
+	return nil
+}
 
 // adapter is what training starts with: a new adapter, or that of InitFrom. Its errors are user errors.
 func (c Config) adapter(base *model.Config) (*lora.Adapter, error) {

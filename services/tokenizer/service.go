@@ -28,9 +28,10 @@ import (
 
 // Deps are what the service works with.
 type Deps struct {
-	Bus     *bus.Bus
-	Objects *blob.Store
-	Bases   registry.Bases
+	Bus      *bus.Bus
+	Objects  *blob.Store
+	Registry *registry.Registry
+	Bases    registry.Bases
 	// Worker names this worker; unique among all.
 	Worker string
 	// Version of the program, a semantic version, for the list of services.

@@ -41,6 +41,9 @@ func (s *Service) tokenize(ctx context.Context, a *stage.Attempt) error {
 	if err := checkModel(base.Dir, a.Spec); err != nil {
 		return err
 	}
+	if err := s.checkParent(ctx, base, a.Spec); err != nil {
+		return err
+	}
 	enc, err := OpenEncoder(base.Dir, a.Spec.Model)
 	if err != nil {
 		return err

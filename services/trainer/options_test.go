@@ -2,8 +2,11 @@ package trainer
 
 import (
 	"bytes"
+	"context"
+	"strings"
 	"testing"
 
+	"descant/pkg/bus"
 	"descant/pkg/device"
 	"descant/pkg/job"
 	"descant/pkg/lora"
@@ -30,6 +33,9 @@ func memoryOptions(t *testing.T, f *fleet, plain []byte) {
 		t.Run(tt.name, func(t *testing.T) {
 			whole, killed := tt.name+"-whole", tt.name+"-killed"
 			id := f.submit(t, killed, tt.edit)
+			if tt.name == "bf16" {
+				waitsForXLA(t, f, id)
+			}
 			w := f.start(t, func(s *workerSpec) {
 				if tt.kind != nil {
 					tt.kind(s)
@@ -88,4 +94,25 @@ func (f *fleet) tensors(t *testing.T, name string) *safetensors.File {
 	}
 	t.Cleanup(func() { file.Close() })
 	return file
+}
+
+// waitsForXLA lets a worker that computes in pure Go find a job in bf16: it hands it back, which costs the job nothing, and says
+// for whom it waits.
+func waitsForXLA(t *testing.T, f *fleet, id string) {
+	t.Helper()
+	w := f.start(t, nil)
+	defer w.kill()
+	ctx, cancel := context.WithTimeout(t.Context(), late)
+	defer cancel()
+	for event, err := range f.bus.Follow(ctx, id, bus.FollowOptions{}) {
+		if err != nil {
+			t.Fatalf("nobody said that the job waits for XLA: %v", err)
+		}
+		if strings.Contains(event.GetMessage(), "waits for a trainer with XLA") {
+			break
+		}
+	}
+	if j := f.job(t, id).Job; j.GetState() != string(job.StateQueued) || j.GetAttempts() != 0 || j.GetError() != nil {
+		t.Errorf("the job that waits is %s after %d attempts with error %v", j.GetState(), j.GetAttempts(), j.GetError())
+	}
 }

@@ -26,6 +26,9 @@ func (s *Service) train(ctx context.Context, a *stage.Attempt) error {
 	} else if ok {
 		return s.succeed(ctx, a, done, a.Job().GetProgress())
 	}
+	if err := s.able(a.Spec.Training); err != nil {
+		return err
+	}
 	work, err := stage.NewWorkFolder(s.cfg.WorkDir, a.ID())
 	if err != nil {
 		return err
@@ -45,6 +48,16 @@ func (s *Service) train(ctx context.Context, a *stage.Attempt) error {
 		return err
 	}
 	return s.publish(ctx, a, run, result, progress)
+}
+
+// able refuses what another trainer can do and this one can't, before anything is brought here: the job waits for such a
+// one, and its record says so.
+func (s *Service) able(t job.Training) error {
+	if errors.Is(train.CheckDevice(s.deps.Device, t), model.ErrNoBF16) {
+		return job.RefusedError(job.CodeNotReady, "this trainer computes in pure Go, which has no bf16: the job waits for a trainer with XLA "+
+			"(`make setup` on its machine installs it); to train here, cancel it and ask for dtype f32 or auto", "", 0)
+	}
+	return nil
 }
 
 // prepared is what a training needs, on this machine.
@@ -175,10 +188,6 @@ func trainError(ctx context.Context, a *stage.Attempt, err error) error {
 	var diverged *train.NotFiniteError
 	if errors.As(err, &diverged) {
 		return divergence(a.Spec, a.Job().GetCheckpoint(), diverged)
-	}
-	if errors.Is(err, model.ErrNoBF16) {
-		return job.UserError(job.CodeBadRequest, "dtype bf16 cannot be used by this trainer: it computes in pure Go",
-			"use dtype f32 or auto, or run `make setup` on the trainer's machine, which installs XLA")
 	}
 	return job.AsError("train", err)
 }
