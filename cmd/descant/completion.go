@@ -73,19 +73,7 @@ func (a *app) completeFrom(list func(context.Context, *bus.Bus) ([]cobra.Complet
 		if err := a.loader.Load(firstOf(a.file, lookup(a.environ, "DESCANT_CONFIG")), a.environ); err != nil {
 			return nil, directive
 		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), completionPatience)
-		defer cancel()
-		cfg := a.clientBus()
-		cfg.Timeout = min(cfg.Timeout, completionPatience)
-		b, err := bus.Connect(ctx, cfg, slog.New(slog.DiscardHandler))
-		if err != nil {
-			return nil, directive
-		}
-		defer func() { _ = b.Close() }() // the names are known already
-		names, err := list(ctx, b)
-		if err != nil {
-			return nil, directive
-		}
+		names := a.known(cmd.Context(), list)
 		var fitting []cobra.Completion
 		for _, name := range names {
 			if strings.HasPrefix(name, begun) {
@@ -94,6 +82,24 @@ func (a *app) completeFrom(list func(context.Context, *bus.Bus) ([]cobra.Complet
 		}
 		return fitting, directive
 	}
+}
+
+// known asks a running system for names; it returns none where no system answers within completionPatience.
+func (a *app) known(ctx context.Context, list func(context.Context, *bus.Bus) ([]cobra.Completion, error)) []cobra.Completion {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), completionPatience)
+	defer cancel()
+	cfg := a.clientBus()
+	cfg.Timeout = min(cfg.Timeout, completionPatience)
+	b, err := bus.Connect(ctx, cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = b.Close() }() // the names are known already
+	names, err := list(ctx, b)
+	if err != nil {
+		return nil
+	}
+	return names
 }
 
 func jobIDs(ctx context.Context, b *bus.Bus) (ids []cobra.Completion, err error) {

@@ -98,7 +98,7 @@ func historyFile(environ []string) string {
 
 // converse reads from a terminal, with a history of lines.
 func (t *talk) converse(ctx context.Context) error {
-	input, err := readline.NewEx(&readline.Config{Prompt: "> ", HistoryFile: historyFile(t.app.environ), HistorySearchFold: true, Stdout: t.app.out, Stderr: t.app.err})
+	input, err := readline.NewEx(&readline.Config{Prompt: "> ", HistoryFile: historyFile(t.app.environ), HistorySearchFold: true, AutoComplete: t.completer(ctx), Stdout: t.app.out, Stderr: t.app.err})
 	if err != nil {
 		return fmt.Errorf("open the terminal: %w", err)
 	}

@@ -19,39 +19,66 @@ import (
 // bareBase is the name of the base without an adapter in a conversation.
 const bareBase = "base"
 
-const talkHelp = `/adapter NAME      go on with another adapter: a folder, a published adapter, or base for none
-/compare NAME...   answers of several to the last question, side by side; the conversation stays as it is
-/system TEXT       set the system message and start anew
-/reset             start a new conversation
-/save FILE         write the conversation as a row of a dataset (JSON Lines, appended)
-/help              this list
-/quit              leave (or /exit, Ctrl-D); Ctrl-C stops an answer
-A line that ends with \ goes on in the next one; """ alone begins and ends a text of several lines.`
+// talkCommand is a line of a conversation that begins with a slash.
+type talkCommand struct {
+	name     string
+	argument string // as the help shows it; "" where there is none
+	help     string
+	do       func(t *talk, ctx context.Context, rest string) (leave bool, err error)
+}
+
+// talkCommands are all commands, in the order of the help.
+func talkCommands() []talkCommand {
+	goesOn := func(do func(t *talk, ctx context.Context, rest string) error) func(*talk, context.Context, string) (bool, error) {
+		return func(t *talk, ctx context.Context, rest string) (bool, error) { return false, do(t, ctx, rest) }
+	}
+	return []talkCommand{
+		{"/adapter", "NAME", "go on with another adapter: a folder, a published adapter, or base for none", goesOn((*talk).change)},
+		{"/compare", "NAME...", "answers of several to the last question, side by side; the conversation stays as it is", goesOn((*talk).compare)},
+		{"/system", "TEXT", "set the system message and start anew", goesOn(func(t *talk, _ context.Context, rest string) error {
+			t.options.system = rest
+			t.reset()
+			return nil
+		})},
+		{"/reset", "", "start a new conversation", goesOn(func(t *talk, _ context.Context, _ string) error {
+			t.reset()
+			return nil
+		})},
+		{"/save", "FILE", "write the conversation as a row of a dataset (JSON Lines, appended)", goesOn((*talk).save)},
+		{"/help", "", "this list", goesOn(func(t *talk, _ context.Context, _ string) error {
+			fmt.Fprintln(t.app.err, talkHelp())
+			return nil
+		})},
+		{"/quit", "", "leave (or /exit, Ctrl-D); Ctrl-C stops an answer", func(*talk, context.Context, string) (bool, error) { return true, nil }},
+	}
+}
+
+// talkAliases are other names of commands.
+var talkAliases = map[string]string{"/exit": "/quit", "/?": "/help"}
+
+// talkHelp lists the commands and what else can be typed.
+func talkHelp() string {
+	var b strings.Builder
+	for _, c := range talkCommands() {
+		fmt.Fprintf(&b, "%-18s %s\n", strings.TrimSpace(c.name+" "+c.argument), c.help)
+	}
+	b.WriteString("Tab completes commands, adapters and files. A line that ends with \\ goes on in the next one; \"\"\" alone begins and\nends a text of several lines.")
+	return b.String()
+}
 
 // command carries out a line that begins with a slash; known is false for one that is no command.
 func (t *talk) command(ctx context.Context, text string) (known, leave bool, err error) {
 	word, rest, _ := strings.Cut(text, " ")
-	rest = strings.TrimSpace(rest)
-	switch word {
-	case "/exit", "/quit":
-		return true, true, nil
-	case "/reset":
-		t.reset()
-	case "/system":
-		t.options.system = rest
-		t.reset()
-	case "/help", "/?":
-		fmt.Fprintln(t.app.err, talkHelp)
-	case "/adapter":
-		err = t.change(ctx, rest)
-	case "/compare":
-		err = t.compare(ctx, strings.Fields(rest))
-	case "/save":
-		err = t.save(rest)
-	default:
-		return false, false, nil
+	if name, ok := talkAliases[word]; ok {
+		word = name
 	}
-	return true, false, err
+	for _, c := range talkCommands() {
+		if c.name == word {
+			leave, err = c.do(t, ctx, strings.TrimSpace(rest))
+			return true, leave, err
+		}
+	}
+	return false, false, nil
 }
 
 // change goes on with another adapter; what was said stays.
@@ -107,7 +134,8 @@ func (t *talk) path(name string) string {
 }
 
 // compare has several answer the last question, each from what was said before it.
-func (t *talk) compare(ctx context.Context, names []string) error {
+func (t *talk) compare(ctx context.Context, list string) error {
+	names := strings.Fields(list)
 	if len(names) == 0 {
 		return errors.New("/compare: name what shall answer: folders, published adapters, or base")
 	}
@@ -153,7 +181,7 @@ func (t *talk) compare(ctx context.Context, names []string) error {
 }
 
 // save appends the conversation to a file as a row that a training reads.
-func (t *talk) save(name string) error {
+func (t *talk) save(_ context.Context, name string) error {
 	if name == "" {
 		return errors.New("/save: name a file")
 	}

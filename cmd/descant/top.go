@@ -198,7 +198,7 @@ func (a *app) tables(now *load) {
 		fmt.Fprintln(a.out, "(no inference worker is running)")
 	}
 	var counts []string
-	for _, state := range []job.State{job.StateReceived, job.StateValidating, job.StateTokenizing, job.StateQueued, job.StateTraining, job.StatePublishing, job.StatePaused, job.StateCancelling} {
+	for _, state := range job.States() { // final ones are not counted
 		if n := now.Jobs[string(state)]; n > 0 {
 			counts = append(counts, fmt.Sprintf("%d %s", n, state))
 		}
