@@ -8,7 +8,7 @@ GO ?= go
 # Flags of plain go commands; `make env` prints the same for a shell.
 native := CGO_ENABLED=1 CGO_LDFLAGS=-L$(DESCANT_CACHE)/native/tokenizers-1.26.0 GOEXPERIMENT=simd
 
-.PHONY: help bench-serve bench-train check-gguf soak setup setup-servers env build demo test bench lint e2e gen tiny-base parity-data clean
+.PHONY: help bench-serve bench-train check-gguf soak setup setup-servers env build demo test bench lint e2e gen docs tiny-base parity-data clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ lint: setup ## run golangci-lint and buf
 
 gen: ## renew the generated code of proto/
 	cd proto && $(GO) run -modfile ../scripts/tools/proto/go.mod github.com/bufbuild/buf/cmd/buf generate
+
+docs: setup ## make docs/options.md and docs/configuration.md anew from the structs
+	$(native) $(GO) test -count 1 -run '^TestReference$$' ./cmd/descant -update
 
 tiny-base: setup ## train the tiny base anew into models/tiny
 	$(native) $(GO) run ./scripts/tinybase all --out models/tiny

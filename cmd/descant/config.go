@@ -21,7 +21,8 @@ import (
 	"descant/services/trainer"
 )
 
-// Config is everything that can be configured, each part by the package that it belongs to.
+// Config is everything that can be configured, each part by the package that it belongs to. docs/configuration.md is made
+// of the help tags.
 type Config struct {
 	// Device computes. Defaults to auto: CUDA, else XLA on the CPU, else pure Go.
 	Device string `yaml:"device" help:"compute device: auto, xla, cuda or go"`
@@ -30,16 +31,16 @@ type Config struct {
 	// Grace is how long running work may go on after a signal to stop. Defaults to 50s.
 	Grace time.Duration `yaml:"grace" help:"how long running work may go on after a signal to stop"`
 
-	Log       lifecycle.LogConfig `yaml:"log"`
-	HTTP      HTTPConfig          `yaml:"http"`
-	Bus       bus.Config          `yaml:"bus"`
-	Blob      blob.Config         `yaml:"blob"`
-	Hub       hub.Config          `yaml:"hub"`
-	Embedded  embedded.Config     `yaml:"embedded"`
-	Gateway   gateway.Config      `yaml:"gateway"`
-	Tokenizer tokenizer.Config    `yaml:"tokenizer"`
-	Trainer   trainer.Config      `yaml:"trainer"`
-	Inference inference.Config    `yaml:"inference"`
+	Log       lifecycle.LogConfig `yaml:"log" help:"What a process writes to stderr."`
+	HTTP      HTTPConfig          `yaml:"http" help:"Health and metrics of a process."`
+	Bus       bus.Config          `yaml:"bus" help:"How NATS is reached, and how streams and buckets are kept there."`
+	Blob      blob.Config         `yaml:"blob" help:"The S3-compatible object store, which holds datasets, checkpoints and adapters."`
+	Hub       hub.Config          `yaml:"hub" help:"Where bases come from, and where they are kept. The defaults follow HF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE, USE_MODELSCOPE_HUB, MODELSCOPE_DOMAIN and MODELSCOPE_API_TOKEN."`
+	Embedded  embedded.Config     `yaml:"embedded" help:"The servers of NATS and S3 inside the process of descant up."`
+	Gateway   gateway.Config      `yaml:"gateway" help:"Takes requests, over NATS and HTTP, and looks after jobs."`
+	Tokenizer tokenizer.Config    `yaml:"tokenizer" help:"Checks rows and makes tokens of them."`
+	Trainer   trainer.Config      `yaml:"trainer" help:"Trains and publishes adapters."`
+	Inference inference.Config    `yaml:"inference" help:"Answers with bases and adapters."`
 }
 
 // HTTPConfig is about the address for health and metrics.

@@ -22,7 +22,7 @@ type Config struct {
 	MaxBases int `yaml:"max_bases" help:"how many base models are held in memory at once"`
 	// MaxContext is the longest prompt and answer together, in tokens. Defaults to 2048, or to what the
 	// base was made for where that is less.
-	MaxContext int `yaml:"max_context" help:"longest prompt and answer together, in tokens"`
+	MaxContext int `yaml:"max_context" help:"longest prompt and answer together, in tokens (0: 2048, or what the base was made for where that is less)"`
 	// MaxRows is how many requests a base answers at once. Defaults to 8.
 	MaxRows int `yaml:"max_rows" help:"how many requests a base answers at once"`
 	// MaxWaiting is how many requests may wait for a base's rows and slots; more are refused as overloaded. Defaults to 256.
