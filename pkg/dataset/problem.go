@@ -7,6 +7,7 @@ import (
 )
 
 // Code is the stable name of a kind of problem. Programs may switch on it; texts may change, codes do not.
+// docs/troubleshooting.md has each.
 type Code string
 
 // The codes of problems. The first group concerns the whole file, the second one row.

@@ -27,7 +27,7 @@ const MaxAttempts = 3
 // Code is the stable name of an error; programs compare it, messages may change.
 type Code string
 
-// The codes.
+// The codes. docs/troubleshooting.md has each.
 const (
 	CodeBadRequest     Code = "bad_request"
 	CodeBadDataset     Code = "bad_dataset"

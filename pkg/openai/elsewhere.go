@@ -19,8 +19,8 @@ var elsewhere = []struct{ prefix, instead string }{
 func unknownURL(path string) *Error {
 	for _, other := range elsewhere {
 		if rest, ok := strings.CutPrefix(path, other.prefix); ok && (rest == "" || rest[0] == '/') {
-			return NotFound("", "unknown_url", "%s is not a part of OpenAI's API that is here: %s", other.prefix, other.instead)
+			return NotFound("", CodeUnknownURL, "%s is not a part of OpenAI's API that is here: %s", other.prefix, other.instead)
 		}
 	}
-	return NotFound("", "unknown_url", "there is no %s; GET /openapi.yaml lists what there is", path)
+	return NotFound("", CodeUnknownURL, "there is no %s; GET /openapi.yaml lists what there is", path)
 }

@@ -22,7 +22,7 @@ const (
 	TypeServer         = "server_error"
 )
 
-// Codes of errors that belong to this side alone; all others are those of package job.
+// Codes of errors that belong to this side alone; all others are those of package job. docs/troubleshooting.md has each.
 const (
 	CodeUnknownParameter     = "unknown_parameter"
 	CodeUnsupportedParameter = "unsupported_parameter"
@@ -33,6 +33,12 @@ const (
 	CodeModelNotFound        = "model_not_found"
 	CodeTimeout              = "timeout"
 	CodeTooLarge             = "request_too_large"
+	CodeMediaType            = "unsupported_media_type"
+	CodeUnknownURL           = "unknown_url"
+	CodeMethodNotAllowed     = "method_not_allowed"
+	CodeMissingScope         = "missing_scope"
+	CodeHostNotAllowed       = "host_not_allowed"
+	CodeOriginNotAllowed     = "origin_not_allowed"
 )
 
 // Error is an error as the API shows it.

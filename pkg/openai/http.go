@@ -38,7 +38,7 @@ func WithErrors(mux *http.ServeMux) http.Handler {
 			return
 		}
 		w.Header().Set("Allow", strings.Join(allowed, ", "))
-		WriteError(w, newError(http.StatusMethodNotAllowed, TypeInvalidRequest, "", "method_not_allowed",
+		WriteError(w, newError(http.StatusMethodNotAllowed, TypeInvalidRequest, "", CodeMethodNotAllowed,
 			r.Method+" is not a method of "+r.URL.Path+"; use "+strings.Join(allowed, " or ")))
 	})
 }
@@ -73,12 +73,12 @@ func LocalOnly(next http.Handler) http.Handler {
 	foreign := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !local(r.Host) {
-			WriteError(w, newError(http.StatusForbidden, TypePermission, "", "host_not_allowed",
+			WriteError(w, newError(http.StatusForbidden, TypePermission, "", CodeHostNotAllowed,
 				"host "+r.Host+" is not this machine: without API keys use 127.0.0.1 or localhost, or set gateway.api_keys"))
 			return
 		}
 		if err := foreign.Check(r); err != nil {
-			WriteError(w, newError(http.StatusForbidden, TypePermission, "", "origin_not_allowed",
+			WriteError(w, newError(http.StatusForbidden, TypePermission, "", CodeOriginNotAllowed,
 				"pages of other sites may not use this server: "+err.Error()))
 			return
 		}

@@ -89,6 +89,6 @@ func (k Keys) Require(next http.HandlerFunc, scopes ...string) http.HandlerFunc 
 				return
 			}
 		}
-		WriteError(w, newError(http.StatusForbidden, TypePermission, "", "missing_scope", "this API key is not for this: it needs the scope "+strings.Join(scopes, " or ")))
+		WriteError(w, newError(http.StatusForbidden, TypePermission, "", CodeMissingScope, "this API key is not for this: it needs the scope "+strings.Join(scopes, " or ")))
 	}
 }

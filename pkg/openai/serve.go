@@ -190,7 +190,7 @@ func finishStream(stream *EventStream, form shape, c *Completion, chunk *pb.Chat
 func ReadBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
 	if !strings.EqualFold(strings.TrimSpace(kind), "application/json") {
-		return nil, newError(http.StatusUnsupportedMediaType, TypeInvalidRequest, "", "unsupported_media_type", "send Content-Type: application/json")
+		return nil, newError(http.StatusUnsupportedMediaType, TypeInvalidRequest, "", CodeMediaType, "send Content-Type: application/json")
 	}
 	return io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 }

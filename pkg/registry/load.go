@@ -52,7 +52,7 @@ func (r *Registry) Unload(ctx context.Context, name string, now time.Time) (*pb.
 	case err != nil:
 		return nil, err
 	case own != 0:
-		return nil, job.UserError(job.CodeConflict, fmt.Sprintf("adapter %s has been published, not loaded: version %d is its own", name, own), "`descant adapters delete "+name+"` takes it away for good")
+		return nil, job.UserError(job.CodeConflict, fmt.Sprintf("adapter %s has been published, not loaded: version %d is its own", name, own), "DELETE /v1/models/"+name+", or adapters.delete over NATS, takes it away for good")
 	case !there:
 		return nil, job.UserError(job.CodeNotFound, fmt.Sprintf("adapter %s was unloaded", name), "`descant adapters list` shows what is published")
 	}
