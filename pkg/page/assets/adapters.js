@@ -1,5 +1,5 @@
-import { blob, call, problem } from "./api.js";
-import { field, h } from "./dom.js";
+import { blob, call, hasKey, problem } from "./api.js";
+import { field, fill, h } from "./dom.js";
 import { table } from "./data.js";
 import { number, t, when } from "./words.js";
 
@@ -16,7 +16,7 @@ async function list(place) {
   const refresh = async () => {
     try {
       const adapters = (await call("GET", "/v1/descant/adapters")).adapters ?? [];
-      body.replaceChildren(...adapters.map((a) => entry(a, refresh)));
+      fill(body, adapters.map((a) => entry(a, refresh)));
       if (adapters.length === 0) body.append(h("p", { class: "soft" }, t("none")));
     } catch (error) {
       body.replaceChildren(problem(error));
@@ -62,16 +62,18 @@ async function one(place, reference) {
   try {
     const adapter = await call("GET", path(reference));
     const { manifest } = adapter, result = h("div");
-    const open = async () => {
+    const file = `${path(reference)}/files/report.html`;
+    // A link cannot carry a key, and a page opened from here would be held to this one's policy: with a key it is saved.
+    const save = async () => {
       try {
-        window.open(URL.createObjectURL(await blob(`${path(reference)}/files/report.html`)), "_blank", "noopener");
+        h("a", { href: URL.createObjectURL(await blob(file)), download: `${reference}.html` }).click();
       } catch (error) {
         result.replaceChildren(problem(error));
       }
     };
     place.append(
       h("p", { class: "row" }, h("a", { href: `#/play/${encodeURIComponent(adapter.name)}` }, t("talk")),
-        manifest.files.some((f) => f.name === "report.html") && h("button", { type: "button", onclick: open }, t("report"))), result,
+        manifest.files.some((f) => f.name === "report.html") && (hasKey() ? h("button", { type: "button", onclick: save }, t("report")) : h("a", { id: "report", href: file, target: "_blank", rel: "noopener" }, t("report")))), result,
       h("h2", {}, t("lineage")), h("div", { class: "card scroll" }, h("table", {}, h("tbody", {},
         [[t("base"), manifest.base], [t("job"), manifest.job], [t("parent"), manifest.parent], ["sha256", adapter.version.digest]].filter(([, v]) => v)
           .map(([name, v]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, name === t("job") ? h("a", { href: `#/jobs/${v}` }, v) : v)))))),

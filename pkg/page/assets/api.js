@@ -13,6 +13,9 @@ export class ApiError extends Error {
   }
 }
 
+// hasKey says that requests carry a key.
+export const hasKey = () => sessionStorage.getItem(keyName) !== null;
+
 function headers(extra = {}) {
   const key = sessionStorage.getItem(keyName);
   return key ? { ...extra, Authorization: `Bearer ${key}` } : extra;
@@ -107,7 +110,7 @@ export function problem(error) {
     box.append(h("ul", {}, error.problems.map((p) =>
       h("li", {}, [p.line ? t("line", p.line) : "", p.param ?? "", p.message, p.next_step ?? ""].filter(Boolean).join(" · ")))));
   }
-  if (error.status === 401) {
+  if (error.status === 401 || error.status === 403) {
     const key = h("input", { type: "password", autocomplete: "off", "aria-label": t("key") });
     box.append(h("form", { class: "row", onsubmit: (event) => {
       event.preventDefault();

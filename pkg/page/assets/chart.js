@@ -24,8 +24,8 @@ export function chart(label, train, evals, total) {
   evals = finite(evals);
   const losses = [...train, ...evals].map(([, loss]) => loss);
   if (losses.length === 0) return svg;
-  const low = Math.min(...losses), high = Math.max(...losses), room = (high - low || 1) * 0.06;
-  const bottomLoss = low - room, topLoss = high + room, last = Math.max(total || 1, ...[...train, ...evals].map(([step]) => step), 1);
+  const low = losses.reduce((a, b) => Math.min(a, b)), high = losses.reduce((a, b) => Math.max(a, b)), room = (high - low || 1) * 0.06;
+  const bottomLoss = low - room, topLoss = high + room, last = [...train, ...evals].reduce((most, [step]) => Math.max(most, step), total || 1);
   const x = (step) => left + (width - left - right) * step / last;
   const y = (loss) => top + (height - top - bottom) * (topLoss - loss) / (topLoss - bottomLoss);
   for (const loss of ticks(bottomLoss, topLoss)) {

@@ -32,7 +32,7 @@ function list(place) {
     } }, h("p", {}, t("drop")), h("button", { type: "button", onclick: () => chooser.click() }, t("choose")), chooser);
   const refresh = async () => {
     try {
-      const { data } = await call("GET", "/v1/files?limit=100");
+      const { data, has_more: more } = await call("GET", "/v1/files?limit=100");
       files.replaceChildren(...data.map((file) => h("div", { class: "card row" },
         h("div", { class: "grow" }, file.filename, h("div", { class: "soft" }, `${t("rows", number(file.rows))} · ${number(file.bytes / 1024, 1)} KiB`)),
         h("a", { href: `#/data/${file.id}` }, t("preview")), h("a", { href: `#/jobs/new/${file.id}`, class: "train-on" }, t("train")),
@@ -46,6 +46,7 @@ function list(place) {
             result.replaceChildren(problem(error));
           }
         } }, t("remove")))));
+      if (more) files.append(h("p", { class: "soft" }, t("newest", data.length)));
       if (data.length === 0) files.append(h("p", { class: "soft" }, t("none")));
     } catch (error) {
       files.replaceChildren(problem(error));

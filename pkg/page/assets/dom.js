@@ -11,9 +11,13 @@ export function h(tag, properties = {}, ...children) {
   return element;
 }
 
-// fill replaces what is in an element; what is false or null is left out.
+// fill replaces what is in an element; what is false or null is left out. Who had the focus keeps it, if it is there again.
 export function fill(element, ...children) {
+  const focused = element.contains(document.activeElement) ? document.activeElement : null;
   element.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  if (!focused) return;
+  const same = ["id", "data-action", "href"].filter((name) => focused.hasAttribute(name)).map((name) => `[${name}="${CSS.escape(focused.getAttribute(name))}"]`)[0];
+  if (same) element.querySelector(same)?.focus({ preventScroll: true });
 }
 
 // field is a labelled control.

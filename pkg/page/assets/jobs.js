@@ -3,6 +3,8 @@ import { chart } from "./chart.js";
 import { every, field, fill, h, say } from "./dom.js";
 import { duration, number, t } from "./words.js";
 
+// lines is how long the log on the page may become.
+const lines = 2000;
 const ended = ["succeeded", "failed", "cancelled"];
 
 export function show(place, id) {
@@ -28,11 +30,11 @@ function list(place) {
   place.append(h("div", { class: "row" }, h("h1", { class: "grow" }, t("jobs")), h("a", { href: "#/jobs/new", id: "new-job" }, t("newJob"))), jobs);
   every(2000, place, async () => {
     try {
-      const { data } = await call("GET", "/v1/fine_tuning/jobs?limit=50");
-      jobs.replaceChildren(...data.map((job) => h("div", { class: "card" },
+      const { data, has_more: more } = await call("GET", "/v1/fine_tuning/jobs?limit=50");
+      fill(jobs, data.map((job) => h("div", { class: "card" },
         h("div", { class: "row" }, h("a", { class: "grow", href: `#/jobs/${job.id}` }, job.descant.name || job.id), h("span", { class: "soft" }, job.model), state(job)),
         job.descant.progress && h("progress", { max: job.descant.progress.total_steps, value: job.descant.progress.step, "aria-label": t("jobs") }),
-        h("div", { class: "soft" }, progressLine(job)))));
+        h("div", { class: "soft" }, progressLine(job)))), more && h("p", { class: "soft" }, t("newest", data.length)));
       if (data.length === 0) jobs.append(h("p", { class: "soft" }, t("none")));
     } catch (error) {
       jobs.replaceChildren(problem(error));
@@ -89,7 +91,17 @@ async function one(place, id) {
   const train = new Map(), evals = new Map();
   let total = 0, told = "";
 
-  const draw = () => curve.replaceChildren(
+  let waits = false;
+  // At most once for each picture of the screen: the events of a long job come all at once.
+  const draw = () => {
+    if (waits) return;
+    waits = true;
+    setTimeout(() => {
+      waits = false;
+      paintCurve();
+    }, 50);
+  };
+  const paintCurve = () => curve.replaceChildren(
     h("div", { class: "soft" }, t("curve"), " — ", h("span", { class: "key-train" }, t("trainLoss")), " · ", h("span", { class: "key-eval" }, t("evalLoss"))),
     chart(t("curve"), [...train].sort((a, b) => a[0] - b[0]), [...evals].sort((a, b) => a[0] - b[0]), total));
 
@@ -141,6 +153,7 @@ async function one(place, id) {
     try {
       for await (const event of events("GET", `/v1/fine_tuning/jobs/${id}/events?stream=true${last && `&after=${last}`}`, stop.signal)) {
         last = event.id;
+        wrong.replaceChildren();
         const d = event.data ?? {};
         if (event.type === "metrics" && Number.isFinite(d.valid_loss)) evals.set(d.step, d.valid_loss);
         if (event.type === "metrics" && Number.isFinite(d.train_loss)) {
@@ -149,10 +162,11 @@ async function one(place, id) {
         }
         if (event.type === "metrics") draw();
         log.append(h("li", {}, `${new Date(1000 * event.created_at).toLocaleTimeString()}  ${event.message}`));
+        if (log.childElementCount > lines) log.replaceChildren(h("li", {}, t("older")), ...[...log.children].slice(-lines / 2));
         log.scrollTop = log.scrollHeight;
       }
-      await refresh();
-      return;
+      if (ended.includes((await refresh()).descant.state)) return;
+      await new Promise((resolve) => setTimeout(resolve, 1000));
     } catch (error) {
       if (stop.signal.aborted) return;
       wrong.replaceChildren(problem(error));

@@ -18,6 +18,7 @@ export const words = {
     received: "received", validating: "validating", validating_files: "validating", tokenizing: "tokenizing", queued: "waiting", training: "training", running: "training",
     publishing: "publishing", succeeded: "done", failed: "failed", cancelling: "cancelling", cancelled: "cancelled", paused: "paused",
     pending: "pending", downloading: "downloading", loaded: "loaded", warm: "warm", stateIs: "{0}: {1}", answering: "answering…", theBase: "base",
+    newest: "The newest {0} are shown.", older: "… older lines: descant jobs watch",
   },
   zh: {
     skip: "跳到正文", jobs: "任务", data: "数据", play: "对话", adapters: "适配器", workers: "工作节点",
@@ -38,6 +39,7 @@ export const words = {
     received: "已收到", validating: "检查中", validating_files: "检查中", tokenizing: "分词中", queued: "等待中", training: "训练中", running: "训练中",
     publishing: "发布中", succeeded: "完成", failed: "失败", cancelling: "取消中", cancelled: "已取消", paused: "已暂停",
     pending: "等待加载", downloading: "下载中", loaded: "已加载", warm: "预热", stateIs: "{0}：{1}", answering: "回答中…", theBase: "基座",
+    newest: "只显示最新的 {0} 个。", older: "… 更早的内容：descant jobs watch",
   },
 };
 

@@ -1,5 +1,5 @@
 import { call, problem } from "./api.js";
-import { every, h } from "./dom.js";
+import { every, fill, h } from "./dom.js";
 import { number, t } from "./words.js";
 
 export function show(place) {
@@ -8,7 +8,7 @@ export function show(place) {
   every(3000, place, async () => {
     try {
       const workers = (await call("GET", "/v1/descant/workers")).workers ?? [];
-      body.replaceChildren(...workers.map((w) => h("div", { class: "card" },
+      fill(body, workers.map((w) => h("div", { class: "card" },
         h("div", { class: "row" }, h("strong", { class: "grow" }, w.id), h("span", { class: w.ready ? "state ready" : "state" }, t(w.draining ? "draining" : w.ready ? "ready" : "starting"))),
         (w.bases ?? []).map((b) => h("p", {}, b.base, h("span", { class: "soft" },
           ` · ${t("freeRows", b.free_rows, b.rows)} · ${t("waiting", b.waiting)} · ${t("answered", number(b.output_tokens))}`))),
