@@ -16,14 +16,13 @@ import (
 	"github.com/openai/openai-go/v3/option"
 
 	"descant/cmd/descant/systemtest"
-	"descant/pkg/device"
 )
 
 // TestSDKs drives the HTTP API of one process with OpenAI's own SDKs. All that they send and get passes a proxy that
 // holds the answers against openapi.yaml.
 func TestSDKs(t *testing.T) {
 	t.Parallel()
-	cache := installSDKs(t)
+	cache := systemtest.SDKs(t)
 	address, health := systemtest.FreeAddress(t), systemtest.FreeAddress(t)
 	systemtest.Start(t, systemtest.Command{Name: "descant up", Args: []string{"up", "--dir", t.TempDir(), "--nats-addr", "127.0.0.1:0", "--s3-addr", "127.0.0.1:0",
 		"--http-addr", health, "--gateway-addr", address, "--inference-model", "builtin:tiny", "--inference-max-tokens", strconv.Itoa(systemtestTokens)},
@@ -42,16 +41,6 @@ func TestSDKs(t *testing.T) {
 	})
 	// The last, as the jobs that it makes go on.
 	t.Run("schemathesis", func(t *testing.T) { schemathesis(t, filepath.Join(python, "schemathesis"), url) })
-}
-
-// installSDKs brings the SDKs into the cache, if they are not there, and returns the cache.
-func installSDKs(t *testing.T) string {
-	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "go", "run", "descant/scripts/setup", "--sdks").CombinedOutput()
-	if err != nil {
-		t.Fatalf("install the SDKs: %v\n%s", err, out)
-	}
-	return device.CacheDir()
 }
 
 // script runs a program in a folder of its own: schemathesis leaves its notes there.
