@@ -35,7 +35,7 @@ type manual struct {
 	made     string          // folder with the files that every page finds
 	commands map[string]bool // groups (true) and other commands of the program by their path
 	replace  []replacement   // placeholders
-	done     map[string]bool // commands that were run: those of the second README are not run again
+	done     map[string]bool // commands that were run: those of a page's Chinese twin are not run again
 	met      map[string]bool // lines of the table elsewhere that have a command, by their reason
 }
 
