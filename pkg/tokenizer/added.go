@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"math"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -22,18 +23,21 @@ type addedTokens struct {
 	byText  map[string]AddedToken
 	ids     map[int32]bool
 	special map[int32]bool
+	first   int32 // the lowest id
 	// byFirst lists the tokens that begin with a byte, longest first.
 	byFirst [256][]AddedToken
 }
 
 func newAddedTokens(list []AddedToken) *addedTokens {
 	a := &addedTokens{byText: map[string]AddedToken{}, ids: map[int32]bool{}, special: map[int32]bool{}}
+	a.first = math.MaxInt32
 	for _, tok := range list {
 		if tok.Content == "" {
 			continue
 		}
 		a.byText[tok.Content] = tok
 		a.ids[tok.ID] = true
+		a.first = min(a.first, tok.ID)
 		if tok.Special {
 			a.special[tok.ID] = true
 		}
@@ -46,6 +50,9 @@ func newAddedTokens(list []AddedToken) *addedTokens {
 	}
 	return a
 }
+
+// has says whether an id is that of an added token; most vocabularies hold those behind all others.
+func (a *addedTokens) has(id int32) bool { return id >= a.first && a.ids[id] }
 
 // control is an added token found in a text, with the white space that it takes.
 type control struct {

@@ -8,30 +8,45 @@ import (
 // byteTable holds the bytes of every token of a byte-level vocabulary.
 type byteTable struct{ of [][]byte }
 
-// newByteTable resolves the alphabet of byte-level BPE (GPT-2): printable bytes stand for
-// themselves, the other 68 for U+0100 and up.
-func newByteTable(vocab map[string]int32, added []AddedToken, size int) *byteTable {
-	alphabet := map[rune]byte{}
+// alphabet is how byte-level BPE (GPT-2) writes bytes: printable ones stand for themselves, the other 68 for U+0100 and up.
+type alphabet map[rune]byte
+
+func byteAlphabet() alphabet {
+	a := alphabet{}
 	next := rune(0x100)
 	for b := range 256 {
 		switch {
 		case b >= '!' && b <= '~', b >= 0xa1 && b <= 0xac, b >= 0xae:
-			alphabet[rune(b)] = byte(b)
+			a[rune(b)] = byte(b)
 		default:
-			alphabet[next] = byte(b)
+			a[next] = byte(b)
 			next++
 		}
 	}
-	resolve := func(token string) []byte {
-		out := make([]byte, 0, len(token))
-		for _, r := range token {
-			b, ok := alphabet[r]
-			if !ok {
-				return []byte(token)
-			}
-			out = append(out, b)
+	return a
+}
+
+// bytes are those that a token stands for; false where it is not written in the alphabet.
+func (a alphabet) bytes(token string) ([]byte, bool) {
+	out := make([]byte, 0, len(token))
+	for _, r := range token {
+		b, ok := a[r]
+		if !ok {
+			return nil, false
 		}
-		return out
+		out = append(out, b)
+	}
+	return out, true
+}
+
+// newByteTable resolves the tokens of a vocabulary.
+func newByteTable(vocab map[string]int32, added []AddedToken, size int) *byteTable {
+	alphabet := byteAlphabet()
+	resolve := func(token string) []byte {
+		if out, ok := alphabet.bytes(token); ok {
+			return out
+		}
+		return []byte(token)
 	}
 	t := &byteTable{of: make([][]byte, size)}
 	for token, id := range vocab {

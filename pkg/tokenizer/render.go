@@ -57,25 +57,20 @@ func (t *Tokenizer) EncodeInput(tmpl *chat.Template, in chat.Input) (*Encoded, e
 	if spans == nil {
 		spans = t.answers(r, controls, generationPrompt(tmpl, in, r))
 	}
-	e := &Encoded{Text: r.Text}
-	add := func(p piece) {
-		e.IDs = append(e.IDs, p.id)
-		message := -1
-		if i := slices.IndexFunc(spans, func(s answer) bool { return s.Start <= p.start && p.start < s.End }); i >= 0 {
-			message = spans[i].message
-		}
-		e.Answers = append(e.Answers, message)
-		e.Trained = append(e.Trained, message >= 0)
-	}
+	pieces := make([]piece, 0, len(r.Text)/2)
 	at := 0
-	for _, c := range append(controls, control{piece: piece{start: len(r.Text), end: len(r.Text)}}) {
-		for _, p := range t.encodePlain(r.Text[at:c.start]) {
-			add(piece{p.id, at + p.start, at + p.end})
-		}
-		if c.end > c.start {
-			add(c.piece)
-		}
+	for _, c := range controls {
+		pieces = append(t.encodePlain(pieces, r.Text[at:c.start], at), c.piece)
 		at = c.end
+	}
+	pieces = t.encodePlain(pieces, r.Text[at:], at)
+	e := &Encoded{Text: r.Text, IDs: ids(pieces), Trained: make([]bool, len(pieces)), Answers: make([]int, len(pieces))}
+	for i, p := range pieces {
+		e.Answers[i] = -1
+		if j := slices.IndexFunc(spans, func(s answer) bool { return s.Start <= p.start && p.start < s.End }); j >= 0 {
+			e.Answers[i] = spans[j].message
+		}
+		e.Trained[i] = e.Answers[i] >= 0
 	}
 	return e, nil
 }

@@ -1,6 +1,7 @@
 // Package tokenizer turns text into token ids and back, with the tokenizer.json of a model folder,
-// through the library of Hugging Face itself. Text of users is encoded by a second instance without
-// any added token, so that no control token can come out of it.
+// as the library of Hugging Face does it: through the library itself, and where byte-level BPE meets
+// text that needs no normalization, by a quicker way of its own to the same ids. Text of users is
+// encoded without any added token, so that no control token can come out of it.
 package tokenizer
 
 import (
@@ -17,16 +18,16 @@ import (
 	"sync"
 	"unicode/utf8"
 
-	"github.com/daulet/tokenizers"
-
 	"descant/pkg/chat"
 )
 
 // Tokenizer is the tokenizer of one model. It is safe for concurrent use.
 type Tokenizer struct {
-	mu    sync.RWMutex          // held for writing by Close only
-	plain *tokenizers.Tokenizer // without added tokens
-	whole wholeTokenizer
+	mu     sync.RWMutex // held for writing by Close only
+	closed bool
+	pairs  *bytePairs // nil where only the library knows how
+	plain  library    // without added tokens
+	whole  library    // with them
 
 	added    *addedTokens
 	bytes    *byteTable // nil where the decoder is not byte-level
@@ -70,7 +71,7 @@ func fromJSON(data []byte) (*Tokenizer, error) {
 	}
 	vocab := map[string]int32{}
 	// The vocabulary of a Unigram model is a list: it has no byte-level decoder, nothing needs it.
-	_ = json.Unmarshal(file.Model.Vocab, &vocab)
+	strange := json.Unmarshal(file.Model.Vocab, &vocab)
 	t := &Tokenizer{added: newAddedTokens(file.Added), nul: -1}
 	sum := sha256.Sum256(data)
 	t.digest = "sha256:" + hex.EncodeToString(sum[:])
@@ -88,58 +89,70 @@ func fromJSON(data []byte) (*Tokenizer, error) {
 	} else {
 		t.pieces = newPieces(file.Decoder, vocab, file.Added, t.size)
 	}
-	full, plain, err := twoForms(data)
-	if err != nil {
-		return nil, err
+	t.whole.json = func() ([]byte, error) { return withoutLimits(data) }
+	t.plain.json = func() ([]byte, error) { return withoutAdded(data) }
+	if strange == nil {
+		t.pairs = newBytePairs(data, vocab)
 	}
-	t.whole.json = full
-	if t.plain, err = tokenizers.FromBytes(plain); err != nil {
-		return nil, err
+	if t.pairs == nil {
+		if _, err := t.plain.open(); err != nil {
+			return nil, err
+		}
 	}
 	return t, nil
 }
 
-// twoForms returns tokenizer.json without truncation and padding, and the same without added tokens.
-func twoForms(data []byte) (full, plain []byte, err error) {
+// withoutLimits returns tokenizer.json without truncation and padding.
+func withoutLimits(data []byte) ([]byte, error) {
+	return without(data, "truncation", "padding")
+}
+
+// withoutAdded returns it without added tokens, too.
+func withoutAdded(data []byte) ([]byte, error) {
+	return without(data, "truncation", "padding", "post_processor", "added_tokens")
+}
+
+// without returns tokenizer.json without some of its parts.
+func without(data []byte, names ...string) ([]byte, error) {
 	var parts map[string]json.RawMessage
 	if err := json.Unmarshal(data, &parts); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	null := json.RawMessage("null")
-	full = data
-	if string(parts["truncation"]) != "null" || string(parts["padding"]) != "null" {
-		parts["truncation"], parts["padding"] = null, null
-		if full, err = json.Marshal(parts); err != nil {
-			return nil, nil, err
+	changed := false
+	for _, name := range names {
+		empty := "null"
+		if name == "added_tokens" {
+			empty = "[]"
+		}
+		if string(parts[name]) != empty {
+			parts[name], changed = json.RawMessage(empty), true
 		}
 	}
-	parts["added_tokens"], parts["post_processor"] = json.RawMessage("[]"), null
-	plain, err = json.Marshal(parts)
-	return full, plain, err
+	if !changed {
+		return data, nil
+	}
+	return json.Marshal(parts)
 }
 
 // Close frees the native parts. Calls after it return nothing.
 func (t *Tokenizer) Close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.closed = true
 	t.whole.close()
-	if t.plain != nil {
-		// It always returns nil.
-		_ = t.plain.Close()
-		t.plain = nil
-	}
+	t.plain.close()
 }
 
 // Encode returns the ids of text. Added tokens in it are recognised: use it for text that no user
 // wrote. Nothing is put before or behind.
 func (t *Tokenizer) Encode(text string) []int32 {
-	return ids(t.encode(t.whole.get, text))
+	return ids(t.encode(nil, text, 0, t.whole.encode))
 }
 
 // EncodePlain returns the ids of text as a user's text: no added token comes out of it, marked
 // special or not.
 func (t *Tokenizer) EncodePlain(text string) []int32 {
-	return ids(t.encodePlain(text))
+	return ids(t.encodePlain(nil, text, 0))
 }
 
 // EncodeDocument returns the ids of a text that is trained without a chat template, as TRL makes them: bos_token where the
@@ -180,54 +193,51 @@ func ids(pieces []piece) []int32 {
 	return out
 }
 
-func (t *Tokenizer) encodePlain(text string) []piece {
-	out := t.encode(t.native, text)
-	if !slices.ContainsFunc(out, func(p piece) bool { return t.added.ids[p.id] }) {
+// encodePlain appends the tokens of a user's text whose first byte is at base.
+func (t *Tokenizer) encodePlain(out []piece, text string, base int) []piece {
+	before := len(out)
+	out = t.encode(out, text, base, t.plainPieces)
+	if !slices.ContainsFunc(out[before:], func(p piece) bool { return t.added.has(p.id) }) {
 		return out
 	}
 	// The vocabulary itself holds the added token, and its letters merge into it: one letter at a
 	// time they cannot.
-	out = out[:0]
+	out = out[:before]
 	for i, r := range text {
-		for _, p := range t.encode(t.native, string(r)) {
-			if !t.added.ids[p.id] {
-				out = append(out, piece{p.id, i + p.start, i + p.end})
-			}
-		}
+		from := len(out)
+		out = t.encode(out, string(r), base+i, t.plainPieces)
+		out = append(out[:from], slices.DeleteFunc(out[from:], func(p piece) bool { return t.added.has(p.id) })...)
 	}
 	return out
 }
 
-func (t *Tokenizer) native() *tokenizers.Tokenizer { return t.plain }
+// plainPieces encodes a text that holds no byte of value 0.
+func (t *Tokenizer) plainPieces(out []piece, text string, base int) []piece {
+	if t.pairs != nil && t.pairs.takes(text) {
+		return t.pairs.encode(out, text, base)
+	}
+	return t.plain.encode(out, text, base)
+}
 
-// encode encodes text, which the library takes as a C string: bytes of value 0 are encoded here.
-func (t *Tokenizer) encode(which func() *tokenizers.Tokenizer, text string) []piece {
+// encode appends the tokens of a text. The library takes it as a C string: bytes of value 0 are encoded here.
+func (t *Tokenizer) encode(out []piece, text string, base int, part func(out []piece, text string, base int) []piece) []piece {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	native := which()
-	if native == nil {
-		return nil
+	if t.closed {
+		return out
 	}
 	text = strings.ToValidUTF8(text, "\uFFFD")
-	var out []piece
 	for at := 0; ; {
-		part, _, more := strings.Cut(text[at:], "\x00")
-		if part != "" {
-			// An error here is a closed tokenizer or no memory; there is nothing to return.
-			enc, err := native.EncodeWithOptionsErr(part, false, tokenizers.WithReturnOffsets())
-			if err != nil {
-				return nil
-			}
-			for i, id := range enc.IDs {
-				out = append(out, piece{int32(id), at + int(enc.Offsets[i][0]), at + int(enc.Offsets[i][1])})
-			}
+		some, _, more := strings.Cut(text[at:], "\x00")
+		if some != "" {
+			out = part(out, some, base+at)
 		}
-		at += len(part)
+		at += len(some)
 		if !more {
 			return out
 		}
 		if t.nul >= 0 {
-			out = append(out, piece{t.nul, at, at + 1})
+			out = append(out, piece{t.nul, base + at, base + at + 1})
 		}
 		at++
 	}
