@@ -41,7 +41,7 @@ type workerLoad struct {
 	OutputRate *float64 `json:"output_tokens_per_second,omitempty"`
 }
 
-// activeJob is a job in training, with the last numbers that were recorded.
+// activeJob is a job in training, with the last numbers that were told.
 type activeJob struct {
 	ID         string  `json:"id"`
 	Name       string  `json:"name"`
@@ -119,7 +119,9 @@ func look(ctx context.Context, b *bus.Bus, before map[string]*pb.WorkerAdvert) (
 		if !job.State(j.GetState()).Final() {
 			now.Jobs[j.GetState()]++
 		}
-		if p := j.GetProgress(); job.State(j.GetState()) == job.StateTraining {
+		if job.State(j.GetState()) == job.StateTraining {
+			b.Renew(ctx, j)
+			p := j.GetProgress()
 			now.Active = append(now.Active, activeJob{j.GetId(), j.GetName(), p.GetStep(), p.GetTotal(), p.GetLoss(), p.GetTokensPerSecond()})
 		}
 	}

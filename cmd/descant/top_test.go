@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"descant/pkg/bus"
+	"descant/pkg/job"
 	"descant/pkg/pb"
 )
 
@@ -44,6 +45,7 @@ func TestTop(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitTokenized(t, s.bus, view)
+	inTraining(t, s.bus, "trained-one", 2)
 	advert := &pb.WorkerAdvert{Id: "w-1", Ready: true, Bases: []*pb.BaseAdvert{{Base: "some-base", Digest: "b", Rows: 8, FreeRows: 7}}}
 	if err := s.bus.PutAdvert(t.Context(), advert); err != nil {
 		t.Fatal(err)
@@ -69,15 +71,37 @@ func TestTop(t *testing.T) {
 	if code != exitOK || json.Unmarshal([]byte(out), &now) != nil {
 		t.Fatalf("code %d: %s%s", code, out, problems)
 	}
-	if len(now.Workers) != 1 || now.Workers[0].Worker != "w-1" || now.Workers[0].UsedRows != 1 || now.Jobs["queued"] != 1 {
+	if len(now.Workers) != 1 || now.Workers[0].Worker != "w-1" || now.Workers[0].UsedRows != 1 || now.Jobs["queued"] != 1 || len(now.Active) != 1 || now.Active[0].Step != 2 {
 		t.Errorf("got %s", out)
 	}
 	now.Active = []activeJob{{ID: "ft-1", Name: "poet", Step: 2, Total: 5, Loss: 1.5, TokensRate: 90}}
 	var page strings.Builder
 	(&app{streams: streams{out: &page}}).tables(&now)
-	for _, want := range []string{"w-1     ready  some-base  1/8", "jobs: 1 queued\n", "ft-1  poet  2/5   1.5000  90"} {
+	for _, want := range []string{"w-1     ready  some-base  1/8", "jobs: 1 queued, 1 training\n", "ft-1  poet  2/5   1.5000  90"} {
 		if !strings.Contains(page.String(), want) {
 			t.Errorf("%q is not in\n%s", want, page.String())
 		}
+	}
+}
+
+// inTraining stores a job in training that has told of so many steps since its last checkpoint, as a trainer does.
+func inTraining(t *testing.T, b *bus.Bus, id string, steps uint32) bus.Record {
+	t.Helper()
+	rec, err := b.CreateJob(t.Context(), &pb.Job{Id: id, Name: id, Spec: []byte(`{}`), State: string(job.StateTraining), StartedAt: bus.Timestamp(time.Now())}, bus.Change{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for step := range steps {
+		tellStep(t, b, rec, step+1)
+	}
+	return rec
+}
+
+// tellStep tells of a step of a job in training.
+func tellStep(t *testing.T, b *bus.Bus, rec bus.Record, step uint32) {
+	t.Helper()
+	event := &pb.Event{Type: bus.EventStep, Step: &pb.Step{Step: step, Total: 50, Loss: 4 / float64(step+1), TokensPerSecond: 100, Eta: 10}}
+	if err := b.Emit(t.Context(), rec, event); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -107,6 +107,32 @@ func (b *Bus) LastEvent(ctx context.Context, job, typ string) (*pb.Event, error)
 	return event, nil
 }
 
+// Renew replaces the step and the evaluation of a job's record, which are those of its last checkpoint, by the newest ones
+// that were told. What cannot be read stays as the record has it.
+func (b *Bus) Renew(ctx context.Context, job *pb.Job) {
+	if job.GetStartedAt() == nil {
+		return
+	}
+	// A job that was sent anew has events of its earlier run, too.
+	fresh := func(typ string) *pb.Event {
+		event, err := b.LastEvent(ctx, job.GetId(), typ)
+		if err != nil || !event.GetTime().AsTime().After(job.GetStartedAt().AsTime()) {
+			return nil
+		}
+		return event
+	}
+	if event := fresh(EventStep); event != nil {
+		job.Progress = event.GetStep()
+	}
+	// The record of a job that has ended may name the evaluation of the best step, which is not the newest.
+	if job.GetFinishedAt() != nil {
+		return
+	}
+	if event := fresh(EventEval); event != nil {
+		job.Evaluation = event.GetEvaluation()
+	}
+}
+
 func eventMessage(job string, epoch uint64, event *pb.Event, now time.Time) (*nats.Msg, error) {
 	if err := checkToken("job id", job); err != nil {
 		return nil, err

@@ -65,11 +65,7 @@ func (g *Gateway) getJob(w http.ResponseWriter, r *http.Request) {
 // controlJob answers cancel, pause and resume.
 func (g *Gateway) controlJob(action string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		rec, err := g.find(r.Context(), r.PathValue("job"))
-		if err == nil {
-			rec, err = g.control(r.Context(), rec.Job.GetId(), action, "")
-		}
-		shown, err := view(rec, err)
+		shown, err := g.act(r.Context(), r.PathValue("job"), action, "")
 		writeJob(w, shown, err)
 	}
 }

@@ -190,6 +190,47 @@ func TestGateway(t *testing.T) {
 		}
 	})
 
+	t.Run("how far a job is", func(t *testing.T) {
+		rec := set(t, set(t, set(t, admit(t, map[string]any{"model": "m", "dataset": "builtin:sample", "name": "moving"}), job.StateValidating), job.StateTokenizing), job.StateQueued)
+		id := rec.Job.GetId()
+		old := &pb.Event{Type: bus.EventStep, Step: &pb.Step{Step: 9, Total: 9}} // of an earlier run
+		if err := b.Emit(ctx, rec, old); err != nil {
+			t.Fatal(err)
+		}
+		changed := bus.Clone(rec.Job)
+		changed.State, changed.StartedAt, changed.Progress = string(job.StateTraining), bus.Timestamp(time.Now()), &pb.Step{Step: 2, Total: 9}
+		rec, err := b.Advance(ctx, rec, changed, bus.Change{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		told := func(step uint32, evaluation float64) {
+			t.Helper()
+			listed, err := g.list(ctx, &pb.ListJobsRequest{Limit: 1})
+			if err != nil || len(listed.GetJobs()) != 1 {
+				t.Fatalf("list: %v, %v", listed, err)
+			}
+			got, err := g.get(ctx, &pb.GetJobRequest{Id: id})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for name, view := range map[string]*pb.JobView{"list": listed.GetJobs()[0], "get": got} {
+				if view.GetId() != id || view.GetProgress().GetStep() != step || view.GetEvaluation().GetLoss() != evaluation {
+					t.Errorf("%s tells %v, want step %d and evaluation %v", name, view, step, evaluation)
+				}
+			}
+		}
+		told(2, 0)
+		for _, event := range []*pb.Event{{Type: bus.EventStep, Step: &pb.Step{Step: 5, Total: 9}}, {Type: bus.EventEval, Evaluation: &pb.Evaluation{Step: 5, Loss: 1.5}}} {
+			if err := b.Emit(ctx, rec, event); err != nil {
+				t.Fatal(err)
+			}
+		}
+		told(5, 1.5)
+		if view, err := g.act(ctx, id, "pause", ""); err != nil || view.GetState() != "paused" || view.GetProgress().GetStep() != 5 {
+			t.Errorf("pause answers %v, %v; want step 5", view, err)
+		}
+	})
+
 	t.Run("find by a beginning", func(t *testing.T) {
 		id := admit(t, map[string]any{"model": "m", "dataset": "builtin:sample", "name": "findable"}).Job.GetId()
 		if rec, err := g.find(ctx, id[:12]); err != nil || rec.Job.GetId() != id {

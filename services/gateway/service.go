@@ -38,18 +38,26 @@ func (g *Gateway) jobs() bus.Service {
 func (g *Gateway) get(ctx context.Context, req *pb.GetJobRequest) (*pb.JobView, error) {
 	rec, err := g.find(ctx, req.GetId())
 	if err == nil {
-		g.progress(ctx, rec.Job)
+		g.deps.Bus.Renew(ctx, rec.Job)
+	}
+	return view(rec, err)
+}
+
+// act does something with a job, and tells how far it is.
+func (g *Gateway) act(ctx context.Context, id, action, reason string) (*pb.JobView, error) {
+	rec, err := g.find(ctx, id)
+	if err == nil {
+		rec, err = g.control(ctx, rec.Job.GetId(), action, reason)
+	}
+	if err == nil {
+		g.deps.Bus.Renew(ctx, rec.Job)
 	}
 	return view(rec, err)
 }
 
 func (g *Gateway) controlMethod(action string) bus.Method {
 	return bus.NewMethod("finetune.jobs."+action, func(ctx context.Context, req *pb.CancelJobRequest) (*pb.JobView, error) {
-		rec, err := g.find(ctx, req.GetId())
-		if err == nil {
-			rec, err = g.control(ctx, rec.Job.GetId(), action, req.GetReason())
-		}
-		return view(rec, err)
+		return g.act(ctx, req.GetId(), action, req.GetReason())
 	})
 }
 
@@ -148,6 +156,9 @@ func (g *Gateway) list(ctx context.Context, req *pb.ListJobsRequest) (*pb.ListJo
 			reply.HasMore = true
 			break
 		}
+		if !job.State(rec.Job.GetState()).Final() { // of the others the record knows the end
+			g.deps.Bus.Renew(ctx, rec.Job)
+		}
 		one, err := view(rec, nil)
 		if err != nil {
 			return nil, err
@@ -192,20 +203,6 @@ func (g *Gateway) find(ctx context.Context, id string) (bus.Record, error) {
 		return rec, job.UserError(job.CodeNotFound, fmt.Sprintf("there is no job %q", id), "`descant jobs list` shows the jobs")
 	}
 	return rec, job.UserError(job.CodeNotFound, fmt.Sprintf("%d jobs begin with %q", len(matches), id), "give more of the id")
-}
-
-// progress replaces the step and the evaluation of a record, which are those of the last checkpoint, by the newest ones
-// that were reported.
-func (g *Gateway) progress(ctx context.Context, j *pb.Job) {
-	event, err := g.deps.Bus.LastEvent(ctx, j.GetId(), bus.EventStep)
-	// A job that was sent anew has steps of its earlier run, too.
-	if err == nil && j.GetStartedAt() != nil && event.GetTime().AsTime().After(j.GetStartedAt().AsTime()) {
-		j.Progress = event.GetStep()
-	}
-	event, err = g.deps.Bus.LastEvent(ctx, j.GetId(), bus.EventEval)
-	if err == nil && !job.State(j.GetState()).Final() && j.GetStartedAt() != nil && event.GetTime().AsTime().After(j.GetStartedAt().AsTime()) {
-		j.Evaluation = event.GetEvaluation()
-	}
 }
 
 // view is a record as people see it.
