@@ -10,6 +10,9 @@ export function show(place, reference) {
   else list(place);
 }
 
+// aliases are those of an adapter that somebody has set, with the versions for which they stand.
+export const aliases = (adapter) => Object.entries(adapter?.aliases ?? {}).filter(([alias]) => alias !== "latest");
+
 async function list(place) {
   const body = h("div");
   place.append(h("h1", {}, t("adapters")), body);
@@ -28,7 +31,7 @@ async function list(place) {
 // entry is an adapter with its versions, and the moves of its aliases.
 function entry(adapter, refresh) {
   const versions = (adapter.versions ?? []).filter((v) => !v.deleted_at), result = h("div", { "aria-live": "polite" });
-  const alias = h("input", { value: Object.keys(adapter.aliases ?? {}).find((name) => name !== "latest") ?? "prod" }), weight = h("input", { type: "number", min: 0.01, max: 100, step: "any", value: 100 });
+  const alias = h("input", { value: aliases(adapter)[0]?.[0] ?? "prod" }), weight = h("input", { type: "number", min: 0.01, max: 100, step: "any", value: 100 });
   const version = h("select", {}, versions.map((v) => h("option", { value: v.version }, t("version", v.version))).reverse());
   const act = (request) => async (event) => {
     event.preventDefault();
@@ -39,11 +42,11 @@ function entry(adapter, refresh) {
       result.replaceChildren(problem(error));
     }
   };
-  const aliases = Object.entries(adapter.aliases ?? {}).map(([name, v]) => {
+  const names = Object.entries(adapter.aliases ?? {}).map(([name, v]) => {
     const canary = adapter.canaries?.[name];
-    return h("span", { class: "state" }, `${name} → ${v}${canary ? ` (${canary.version}: ${canary.share / 100} %)` : ""}`);
+    return h("a", { class: "state", href: `#/adapters/${encodeURIComponent(`${adapter.name}@${name}`)}` }, `${name} → ${v}${canary ? ` (${canary.version}: ${canary.share / 100} %)` : ""}`);
   });
-  return h("div", { class: "card", "data-adapter": adapter.name }, h("div", { class: "row" }, h("strong", { class: "grow" }, adapter.name), aliases),
+  return h("div", { class: "card", "data-adapter": adapter.name }, h("div", { class: "row" }, h("strong", { class: "grow" }, adapter.name), names),
     h("div", { class: "scroll" }, h("table", {}, h("tbody", {}, versions.toReversed().map((v) => h("tr", {},
       h("td", {}, h("a", { href: `#/adapters/${encodeURIComponent(`${adapter.name}@${v.version}`)}` }, t("version", v.version))),
       h("td", {}, v.base ?? ""), h("td", { class: "soft" }, t("published", when(v.published_at))), h("td", { class: "soft" }, `${number(v.size / 1024)} KiB`)))))),
@@ -51,7 +54,7 @@ function entry(adapter, refresh) {
       const body = { alias: alias.value };
       if (Number(weight.value) < 100) body.weight = Number(weight.value);
       return call("POST", `${path(`${adapter.name}@${version.value}`)}/promote`, body);
-    }) }, field(t("alias"), alias), h("label", {}, t("adapters"), version), field(t("weight"), weight),
+    }) }, field(t("alias"), alias), field(t("which"), version), field(t("weight"), weight),
     h("div", { class: "row" }, h("button", { class: "main promote" }, t("promote")),
       h("button", { type: "button", class: "rollback", onclick: act(() => call("POST", `${path(adapter.name)}/rollback`, { alias: alias.value })) }, t("rollback")))),
     result);
@@ -60,7 +63,7 @@ function entry(adapter, refresh) {
 async function one(place, reference) {
   place.append(h("h1", {}, reference));
   try {
-    const adapter = await call("GET", path(reference));
+    const adapter = await call("GET", path(reference)), version = `${adapter.name}@${adapter.version.version}`;
     const { manifest } = adapter, result = h("div");
     const file = `${path(reference)}/files/report.html`;
     // A link cannot carry a key, and a page opened from here would be held to this one's policy: with a key it is saved.
@@ -72,7 +75,7 @@ async function one(place, reference) {
       }
     };
     place.append(
-      h("p", { class: "row" }, h("a", { href: `#/play/${encodeURIComponent(adapter.name)}` }, t("talk")),
+      h("p", { class: "row" }, h("strong", { id: "version" }, version), h("a", { href: `#/play/${encodeURIComponent(reference)}` }, t("talk")),
         manifest.files.some((f) => f.name === "report.html") && (hasKey() ? h("button", { type: "button", onclick: save }, t("report")) : h("a", { id: "report", href: file, target: "_blank", rel: "noopener" }, t("report")))), result,
       h("h2", {}, t("lineage")), h("div", { class: "card scroll" }, h("table", {}, h("tbody", {},
         [[t("base"), manifest.base], [t("job"), manifest.job], [t("parent"), manifest.parent], ["sha256", adapter.version.digest]].filter(([, v]) => v)

@@ -1,5 +1,5 @@
 import { t } from "./words.js";
-import { h } from "./dom.js";
+import { field, h } from "./dom.js";
 
 const keyName = "descant.key";
 
@@ -105,18 +105,19 @@ export async function* events(method, path, signal, body) {
 
 // problem shows an error in place, and asks for a key where one is missing.
 export function problem(error) {
-  const box = h("div", { class: "problem", role: "alert" }, error.message);
+  const said = error.status === 401 ? t(hasKey() ? "keyWrong" : "keyNeeded") : error.message;
+  const box = h("div", { class: "problem", role: "alert" }, said);
   if (error.problems?.length > 0) {
     box.append(h("ul", {}, error.problems.map((p) =>
       h("li", {}, [p.line ? t("line", p.line) : "", p.param ?? "", p.message, p.next_step ?? ""].filter(Boolean).join(" · ")))));
   }
   if (error.status === 401 || error.status === 403) {
-    const key = h("input", { type: "password", autocomplete: "off", "aria-label": t("key") });
+    const key = h("input", { type: "password", autocomplete: "off", class: "key", required: true });
     box.append(h("form", { class: "row", onsubmit: (event) => {
       event.preventDefault();
-      sessionStorage.setItem(keyName, key.value);
+      sessionStorage.setItem(keyName, key.value.trim());
       location.reload();
-    } }, h("div", { class: "grow" }, key), h("button", { class: "main" }, t("useKey"))));
+    } }, h("div", { class: "grow" }, field(t("key"), key)), h("button", { class: "main use-key" }, t("useKey"))));
   }
   return box;
 }

@@ -9,16 +9,19 @@ export function show(place, id) {
 
 function list(place) {
   const files = h("div", { id: "files" }), result = h("div", { "aria-live": "polite" });
-  const chooser = h("input", { type: "file", id: "file", class: "quiet", "aria-label": t("choose"), onchange: () => chooser.files[0] && take(chooser.files[0]) });
-  const take = async (file) => {
-    const bar = h("progress", { max: 1, value: 0, "aria-label": t("uploading", 0) });
-    result.replaceChildren(bar);
-    try {
-      const made = await upload(file, (share) => { bar.value = share; });
-      result.replaceChildren(h("div", { class: "notice", id: "uploaded" }, t("uploaded", made.filename, number(made.rows))));
-      await refresh();
-    } catch (error) {
-      result.replaceChildren(problem(error));
+  const chooser = h("input", { type: "file", id: "file", class: "quiet", "aria-label": t("choose"), multiple: true, onchange: () => take([...chooser.files]) });
+  const take = async (chosen) => {
+    result.replaceChildren();
+    for (const file of chosen) {
+      const bar = h("progress", { max: 1, value: 0, "aria-label": t("uploading", file.name) });
+      result.append(bar);
+      try {
+        const made = await upload(file, (share) => { bar.value = share; });
+        bar.replaceWith(h("div", { class: "notice uploaded" }, t("uploaded", made.filename, number(made.rows))));
+        await refresh();
+      } catch (error) {
+        bar.replaceWith(h("div", { class: "soft" }, file.name), problem(error));
+      }
     }
     chooser.value = "";
   };
@@ -28,7 +31,7 @@ function list(place) {
     ondrop: (event) => {
       event.preventDefault();
       zone.classList.remove("over");
-      if (event.dataTransfer.files[0]) take(event.dataTransfer.files[0]);
+      take([...event.dataTransfer.files]);
     } }, h("p", {}, t("drop")), h("button", { type: "button", onclick: () => chooser.click() }, t("choose")), chooser);
   const refresh = async () => {
     try {

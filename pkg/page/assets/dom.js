@@ -20,6 +20,29 @@ export function fill(element, ...children) {
   if (same) element.querySelector(same)?.focus({ preventScroll: true });
 }
 
+// renew makes the children of an element equal to others. What is equal already stays: a button that is being pressed, a
+// text that is being typed, and the focus are not lost when a page is brought up to date. Listeners that stay are the old ones.
+export function renew(element, ...children) {
+  const wanted = children.flat().filter((child) => child !== null && child !== undefined && child !== false);
+  wanted.forEach((child, i) => {
+    const there = element.childNodes[i];
+    if (!there) element.append(child);
+    else if (!there.isEqualNode(typeof child === "string" ? document.createTextNode(child) : child)) become(there, child);
+  });
+  while (element.childNodes.length > wanted.length) element.lastChild.remove();
+}
+
+// become replaces a node, or only what differs inside of it. A button is a new one: it does something else.
+function become(there, wanted) {
+  if (there.nodeType !== Node.ELEMENT_NODE || there.nodeName !== wanted.nodeName || there.nodeName === "BUTTON") {
+    there.replaceWith(wanted);
+    return;
+  }
+  for (const name of there.getAttributeNames()) if (!wanted.hasAttribute(name)) there.removeAttribute(name);
+  for (const { name, value } of wanted.attributes) if (there.getAttribute(name) !== value) there.setAttribute(name, value);
+  renew(there, [...wanted.childNodes]);
+}
+
 // field is a labelled control.
 export function field(label, control) {
   return h("label", {}, label, control);

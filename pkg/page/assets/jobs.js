@@ -1,6 +1,6 @@
 import { call, events, problem } from "./api.js";
 import { chart } from "./chart.js";
-import { every, field, fill, h, say } from "./dom.js";
+import { every, field, h, renew, say } from "./dom.js";
 import { duration, number, t } from "./words.js";
 
 // lines is how long the log on the page may become.
@@ -31,13 +31,12 @@ function list(place) {
   every(2000, place, async () => {
     try {
       const { data, has_more: more } = await call("GET", "/v1/fine_tuning/jobs?limit=50");
-      fill(jobs, data.map((job) => h("div", { class: "card" },
+      renew(jobs, data.map((job) => h("div", { class: "card" },
         h("div", { class: "row" }, h("a", { class: "grow", href: `#/jobs/${job.id}` }, job.descant.name || job.id), h("span", { class: "soft" }, job.model), state(job)),
         job.descant.progress && h("progress", { max: job.descant.progress.total_steps, value: job.descant.progress.step, "aria-label": t("jobs") }),
-        h("div", { class: "soft" }, progressLine(job)))), more && h("p", { class: "soft" }, t("newest", data.length)));
-      if (data.length === 0) jobs.append(h("p", { class: "soft" }, t("none")));
+        h("div", { class: "soft" }, progressLine(job)))), more && h("p", { class: "soft" }, t("newest", data.length)), data.length === 0 && h("p", { class: "soft" }, t("none")));
     } catch (error) {
-      jobs.replaceChildren(problem(error));
+      renew(jobs, problem(error));
     }
   });
 }
@@ -58,7 +57,7 @@ async function form(place, file) {
   const name = h("input", { id: "name", pattern: "[a-z0-9][a-z0-9._\\-]*", maxlength: 63 });
   const steps = h("input", { id: "steps", type: "number", min: 1, value: 50, required: true });
   const rank = h("input", { type: "number", min: 1, value: 8 }), rate = h("input", { value: "0.0002", inputmode: "decimal" });
-  const batch = h("input", { type: "number", min: 1, value: 4 }), share = h("input", { value: "0", inputmode: "decimal" });
+  const batch = h("input", { type: "number", min: 1, value: 4 }), share = h("input", { id: "share", value: "0", inputmode: "decimal" });
   const lossOn = h("select", {}, ["full", "completion", "last_turn"].map((value) => h("option", { value }, t(value))));
   const wrong = h("div");
   const start = h("button", { class: "main", id: "start" }, t("start"));
@@ -119,7 +118,7 @@ async function one(place, id) {
     if (s !== told) say(t("stateIs", job.descant.name || job.id, t(s)));
     told = s;
     total = job.descant.progress?.total_steps ?? total;
-    fill(head,
+    renew(head,
       h("div", { class: "row" }, h("h1", { class: "grow" }, job.descant.name || job.id), state(job),
         !ended.includes(s) && s !== "paused" && s !== "cancelling" && control("pause"), s === "paused" && control("resume", "main"),
         !ended.includes(s) && s !== "cancelling" && control("cancel", "danger")),
@@ -145,7 +144,7 @@ async function one(place, id) {
     try {
       await refresh();
     } catch (error) {
-      wrong.replaceChildren(problem(error));
+      renew(wrong, problem(error));
     }
   });
   let last = "";
@@ -169,7 +168,7 @@ async function one(place, id) {
       await new Promise((resolve) => setTimeout(resolve, 1000));
     } catch (error) {
       if (stop.signal.aborted) return;
-      wrong.replaceChildren(problem(error));
+      renew(wrong, problem(error));
       if (error.status >= 400 && error.status < 500) return;
       await new Promise((resolve) => setTimeout(resolve, 2000));
     }

@@ -45,5 +45,11 @@ document.getElementById("theme").addEventListener("click", () => {
   localStorage.setItem(themeName, next);
   theme(next);
 });
-addEventListener("hashchange", show);
+addEventListener("hashchange", () => {
+  show();
+  // What had the focus is gone: the keyboard goes on where the new room begins.
+  document.getElementById("main").focus({ preventScroll: true });
+});
+// A file that misses its place would take the browser away from the page.
+for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault());
 show();

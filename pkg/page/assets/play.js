@@ -1,29 +1,32 @@
+import { aliases } from "./adapters.js";
 import { call, events, problem } from "./api.js";
 import { field, h, say } from "./dom.js";
 import { number, t } from "./words.js";
 
 export async function show(place, wanted) {
   place.append(h("h1", {}, t("play")));
-  let models;
+  let models, published;
   try {
-    models = (await call("GET", "/v1/models")).data;
+    [models, published] = await Promise.all([call("GET", "/v1/models"), call("GET", "/v1/descant/adapters")]);
   } catch (error) {
     place.append(problem(error));
     return;
   }
-  const adapters = models.filter((m) => m.parent !== null), bases = models.filter((m) => m.parent === null);
-  const chosen = new Set(adapters.filter((m) => wanted && (m.id === wanted || wanted.startsWith(`${m.id}@`))).slice(0, 3).map((m) => m.id));
-  const parent = adapters.find((m) => chosen.has(m.id))?.parent;
+  const newest = models.data.filter((m) => m.parent !== null), bases = models.data.filter((m) => m.parent === null);
+  const named = newest.find((m) => wanted === m.id || wanted.startsWith(`${m.id}@`));
+  const references = newest.flatMap((m) => [m.id, ...aliases(published.adapters?.find((a) => a.name === m.id)).map(([alias]) => `${m.id}@${alias}`)]);
+  if (named && !references.includes(wanted)) references.unshift(wanted);
+  const chosen = new Set(named ? [wanted] : []), parent = named?.parent;
   const base = h("select", { id: "play-base" }, bases.map((m) => h("option", { value: m.id, selected: m.id === parent }, m.id)));
-  const boxes = adapters.map((m) => h("label", {}, h("input", { type: "checkbox", value: m.id, checked: chosen.has(m.id), onchange: (event) => {
-    if (event.target.checked) chosen.add(m.id);
-    else chosen.delete(m.id);
+  const boxes = references.map((reference) => h("label", {}, h("input", { type: "checkbox", value: reference, checked: chosen.has(reference), onchange: (event) => {
+    if (event.target.checked) chosen.add(reference);
+    else chosen.delete(reference);
     for (const box of place.querySelectorAll("input[type=checkbox]")) box.disabled = !box.checked && chosen.size >= 3;
-  } }), m.id));
+  } }), reference));
   const system = h("input", { id: "system" }), prompt = h("textarea", { id: "prompt", required: true });
-  const temperature = h("input", { type: "number", min: 0, max: 2, step: 0.1, value: 0 }), most = h("input", { type: "number", min: 1, value: 128 });
+  const temperature = h("input", { type: "number", min: 0, max: 2, step: 0.1, value: 0 }), most = h("input", { id: "most", type: "number", min: 1, value: 128 });
   const answers = h("div", { class: "columns", id: "answers" });
-  const send = h("button", { class: "main", id: "send" }, t("send")), stop = h("button", { type: "button", disabled: true }, t("stop"));
+  const send = h("button", { class: "main", id: "send" }, t("send")), stop = h("button", { type: "button", id: "stop", disabled: true }, t("stop"));
   let abort;
   stop.addEventListener("click", () => abort.abort());
   addEventListener("hashchange", () => abort?.abort(), { once: true });
@@ -39,7 +42,7 @@ export async function show(place, wanted) {
       { model, messages, temperature: Number(temperature.value), max_tokens: Number(most.value), stream: true }, abort.signal)));
     send.disabled = false;
     stop.disabled = true;
-    say(t("succeeded"));
+    say(t(abort.signal.aborted ? "stopped" : "succeeded"));
   } },
   h("div", { class: "grid" }, field(t("base"), base), field(t("system"), system)),
   boxes.length > 0 && h("fieldset", { class: "card row" }, h("legend", { class: "soft" }, t("with")), boxes),
@@ -52,18 +55,20 @@ export async function show(place, wanted) {
 async function answer(place, title, request, signal) {
   const text = h("div", { class: "answer", "data-model": request.model }), note = h("div", { class: "soft" }, t("answering"));
   place.append(h("section", { class: "card", "aria-label": title }, h("strong", {}, title), text, note));
-  let pieces = 0, first = 0;
+  let pieces = 0, first = 0, version = "";
+  const told = (speed) => { note.textContent = [version !== request.model && version, speed].filter(Boolean).join(" · "); };
   try {
     for await (const chunk of events("POST", "/v1/chat/completions", signal, request)) {
+      version = chunk.model ?? version;
       const said = chunk.choices?.[0]?.delta?.content;
       if (!said) continue;
       if (pieces++ === 0) first = performance.now();
       text.append(said);
     }
     const seconds = (performance.now() - first) / 1000;
-    note.textContent = pieces > 1 && seconds > 0 ? t("speed", number((pieces - 1) / seconds, 1)) : "";
+    told(pieces > 1 && seconds > 0 && t("speed", number((pieces - 1) / seconds, 1)));
   } catch (error) {
-    note.textContent = "";
-    if (error.name !== "AbortError") place.lastElementChild.isConnected && text.after(problem(error));
+    told(error.name === "AbortError" && t("stopped"));
+    if (error.name !== "AbortError" && text.isConnected) text.after(problem(error));
   }
 }

@@ -1,5 +1,5 @@
 import { call, problem } from "./api.js";
-import { every, fill, h } from "./dom.js";
+import { every, h, renew } from "./dom.js";
 import { number, t } from "./words.js";
 
 export function show(place) {
@@ -8,14 +8,13 @@ export function show(place) {
   every(3000, place, async () => {
     try {
       const workers = (await call("GET", "/v1/descant/workers")).workers ?? [];
-      fill(body, workers.map((w) => h("div", { class: "card" },
+      renew(body, workers.map((w) => h("div", { class: "card" },
         h("div", { class: "row" }, h("strong", { class: "grow" }, w.id), h("span", { class: w.ready ? "state ready" : "state" }, t(w.draining ? "draining" : w.ready ? "ready" : "starting"))),
         (w.bases ?? []).map((b) => h("p", {}, b.base, h("span", { class: "soft" },
           ` · ${t("freeRows", b.free_rows, b.rows)} · ${t("waiting", b.waiting)} · ${t("answered", number(b.output_tokens))}`))),
-        h("div", { class: "row" }, (w.adapters ?? []).map((a) => h("span", { class: `state ${a.state}`, title: a.reason ?? "" }, `${a.name ?? a.digest}@${a.version ?? ""} ${t(a.state)}`))))));
-      if (workers.length === 0) body.append(h("p", { class: "soft" }, t("none")));
+        h("div", { class: "row" }, (w.adapters ?? []).map((a) => h("span", { class: `state ${a.state}`, title: a.reason ?? "" }, `${a.name ?? a.digest}@${a.version ?? ""} ${t(a.state)}`))))), workers.length === 0 && h("p", { class: "soft" }, t("none")));
     } catch (error) {
-      body.replaceChildren(problem(error));
+      renew(body, problem(error));
     }
   });
 }
