@@ -56,7 +56,7 @@ var owners = map[string][]string{
 var shared = []string{"golang.org/x/sys", "golang.org/x/sync", "golang.org/x/text"}
 
 // testOnly modules are for tests, and for the programs under scripts/, which no service imports.
-var testOnly = []string{"go.uber.org/goleak", "golang.org/x/mod", "github.com/openai/openai-go/v3", "github.com/getkin/kin-openapi", "github.com/chromedp/chromedp", "github.com/chromedp/cdproto"}
+var testOnly = []string{"go.uber.org/goleak", "golang.org/x/mod", "github.com/openai/openai-go/v3", "github.com/getkin/kin-openapi", "github.com/chromedp/chromedp", "github.com/chromedp/cdproto", "github.com/creack/pty"}
 
 // importUse is one import. Packages whose name ends in test (hubtest, servertest) count as tests.
 type importUse struct {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"descant/pkg/bus"
+	"descant/pkg/job"
 	"descant/pkg/pb"
 )
 
@@ -37,11 +38,11 @@ func talkCommands() []talkCommand {
 		{"/compare", "NAME...", "answers of several to the last question, side by side; the conversation stays as it is", goesOn((*talk).compare)},
 		{"/system", "TEXT", "set the system message and start anew", goesOn(func(t *talk, _ context.Context, rest string) error {
 			t.options.system = rest
-			t.reset()
+			t.anew()
 			return nil
 		})},
 		{"/reset", "", "start a new conversation", goesOn(func(t *talk, _ context.Context, _ string) error {
-			t.reset()
+			t.anew()
 			return nil
 		})},
 		{"/save", "FILE", "write the conversation as a row of a dataset (JSON Lines, appended)", goesOn((*talk).save)},
@@ -66,7 +67,18 @@ func talkHelp() string {
 	return b.String()
 }
 
-// command carries out a line that begins with a slash; known is false for one that is no command.
+// anew begins a new conversation, and says so.
+func (t *talk) anew() {
+	t.reset()
+	with := "without a system message"
+	if t.options.system != "" {
+		with = "with the system message: " + t.options.system
+	}
+	fmt.Fprintf(t.app.err, "A new conversation begins, %s.\n", with)
+}
+
+// command carries out a line that begins with a slash; known is false for one that is no command. What looks like a slip
+// of the finger is no question.
 func (t *talk) command(ctx context.Context, text string) (known, leave bool, err error) {
 	word, rest, _ := strings.Cut(text, " ")
 	if name, ok := talkAliases[word]; ok {
@@ -77,6 +89,16 @@ func (t *talk) command(ctx context.Context, text string) (known, leave bool, err
 			leave, err = c.do(t, ctx, strings.TrimSpace(rest))
 			return true, leave, err
 		}
+	}
+	if !strings.HasPrefix(word, "/") {
+		return false, false, nil
+	}
+	var names []string
+	for _, c := range talkCommands() {
+		names = append(names, c.name)
+	}
+	if near := job.Nearest(word, names); near != "" {
+		return true, false, fmt.Errorf("there is no command %s; did you mean %s? /help lists the commands", word, near)
 	}
 	return false, false, nil
 }
