@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"descant/pkg/embedded/servertest"
 )
 
 // smaller are the replacements that need nothing of the running system.
@@ -52,6 +54,7 @@ func TestCommands(t *testing.T) {
 		})
 	}
 	m.messages(t)
+	m.metrics(t)
 	for _, other := range elsewhere {
 		if !m.met[other.reason] {
 			t.Errorf("no page has a command %s: take the line out of the table", other.command)
@@ -98,12 +101,21 @@ func (m *manual) run(t *testing.T, dir string, b block, command string) {
 	m.done[text] = true
 }
 
-// prepare makes what a command needs that is not there for long: a job in training.
+// prepare makes what a command needs that is not there for long: a job in training, an empty server.
 func (m *manual) prepare(t *testing.T, command string) {
 	t.Helper()
-	if !strings.HasPrefix(command, "descant jobs pause ") {
-		return
+	switch {
+	case strings.HasPrefix(command, "nats stream restore ") && m.concrete(command) == command:
+		empty := replacement{regexp.MustCompile(`nats://new-nats:4222`), servertest.StartNATS(t).URL}
+		m.replace = append([]replacement{empty}, m.replace...)
+	case strings.HasPrefix(command, "descant jobs pause "):
+		m.train(t)
 	}
+}
+
+// train has a job in training until the page ends, and puts it in the place of the placeholder.
+func (m *manual) train(t *testing.T) {
+	t.Helper()
 	long := m.id(t, "descant finetune --model builtin:tiny --dataset my --name long --max-steps 1000000 --detach --json")
 	m.must(t, `until descant jobs show `+long+` --json | grep -Eq '"state": ?"training"'; do :; done`)
 	before := m.replace

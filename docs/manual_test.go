@@ -32,6 +32,7 @@ type manual struct {
 	makefile string
 	env      []string
 	api      string          // address of the HTTP API
+	health   string          // address of health and metrics
 	made     string          // folder with the files that every page finds
 	commands map[string]bool // groups (true) and other commands of the program by their path
 	replace  []replacement   // placeholders
@@ -55,7 +56,7 @@ func newManual(t *testing.T) *manual {
 	}
 	nats, s3, api, health := systemtest.FreeAddress(t), systemtest.FreeAddress(t), systemtest.FreeAddress(t), systemtest.FreeAddress(t)
 	data, bin, home := t.TempDir(), t.TempDir(), t.TempDir()
-	m := &manual{root: root, makefile: read(t, "Makefile"), api: "http://" + api, made: t.TempDir(), done: map[string]bool{}, met: map[string]bool{}}
+	m := &manual{root: root, makefile: read(t, "Makefile"), api: "http://" + api, health: health, made: t.TempDir(), done: map[string]bool{}, met: map[string]bool{}}
 	m.env = []string{"DESCANT_DEVICE=go", "DESCANT_HUB_OFFLINE=true", "DESCANT_CACHE=" + cache, "HOME=" + home, "HF_HOME=" + filepath.Join(home, "hf")}
 	downloaded(t, filepath.Join(home, "hf", "hub"))
 	systemtest.Start(t, systemtest.Command{Name: "descant up", Args: []string{"up", "--dir", data, "--nats-addr", nats, "--s3-addr", s3, "--gateway-addr", api, "--http-addr", health},
@@ -84,7 +85,7 @@ func newManual(t *testing.T) *manual {
 		"NATS_URL=nats://"+nats, "DESCANT_BUS_URL=nats://"+nats, "DESCANT_BLOB_ENDPOINT=http://"+s3, "DESCANT_EMBEDDED_DIR="+data,
 		"DESCANT_BLOB_ACCESS_KEY="+keys.AccessKey, "DESCANT_BLOB_SECRET_KEY="+keys.SecretKey)
 	m.commands = m.tree(t)
-	m.replace = append([]replacement{{regexp.MustCompile(`http://127\.0\.0\.1:8000`), m.api}}, smaller...)
+	m.replace = append([]replacement{{regexp.MustCompile(`http://127\.0\.0\.1:8000`), m.api}, {regexp.MustCompile(`127\.0\.0\.1:8080`), m.health}}, smaller...)
 	m.fill(t, bin, cache)
 	return m
 }
