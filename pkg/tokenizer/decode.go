@@ -121,8 +121,9 @@ type Stream struct {
 	t           *Tokenizer
 	skipSpecial bool
 	rest        []byte
-	// For tokenizers that are not byte-level: the ids since the last white space, and how many
-	// bytes of their text were returned.
+	// begun says that a token with a text was pushed.
+	begun bool
+	// For tokenizers of whose tokens no bytes are known: all ids, and how many bytes of their text were returned.
 	ids  []int32
 	sent int
 }
@@ -135,7 +136,7 @@ func (t *Tokenizer) NewRawStream() *Stream { return &Stream{t: t} }
 
 // Push takes the next id and returns the text that is complete by it, which may be empty.
 func (s *Stream) Push(id int32) string {
-	if s.t.bytes == nil {
+	if s.t.bytes == nil && s.t.pieces == nil {
 		s.ids = append(s.ids, id)
 		text := s.t.Decode(s.ids, s.skipSpecial)
 		if strings.HasSuffix(text, "\uFFFD") {
@@ -143,7 +144,11 @@ func (s *Stream) Push(id int32) string {
 		}
 		return s.upTo(text)
 	}
-	s.rest = append(s.rest, s.t.tokenBytes(id, s.skipSpecial)...)
+	token := s.t.tokenBytes(id, s.skipSpecial)
+	if s.t.pieces != nil && token != nil && !s.begun {
+		s.begun, token = true, s.t.pieces.beginning(token)
+	}
+	s.rest = append(s.rest, token...)
 	whole := len(s.rest)
 	// A character that is not complete begins at most three bytes before the end.
 	for n := 1; n <= 3 && n <= len(s.rest); n++ {
@@ -162,6 +167,10 @@ func (s *Stream) Push(id int32) string {
 
 // upTo returns what is new in the text of all ids so far.
 func (s *Stream) upTo(text string) string {
+	// A later token may change characters that were returned; what follows them is whole nevertheless.
+	for s.sent < len(text) && !utf8.RuneStart(text[s.sent]) {
+		s.sent++
+	}
 	if len(text) <= s.sent {
 		return ""
 	}
@@ -172,7 +181,7 @@ func (s *Stream) upTo(text string) string {
 
 // Flush returns what is left; bytes of a character that was never completed become U+FFFD.
 func (s *Stream) Flush() string {
-	if s.t.bytes == nil {
+	if s.t.bytes == nil && s.t.pieces == nil {
 		return s.upTo(s.t.Decode(s.ids, s.skipSpecial))
 	}
 	text := lossy(s.rest)

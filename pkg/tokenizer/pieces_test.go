@@ -63,3 +63,51 @@ func TestPiecesAreWhatTheLibraryDecodes(t *testing.T) {
 		}
 	}
 }
+
+// TestStreamOfPieces: the stream gives what the library decodes, character by character, and never a part of one, whatever
+// broken bytes a model says in between.
+func TestStreamOfPieces(t *testing.T) {
+	t.Parallel()
+	tok, err := Load(filepath.Join("..", "..", "testdata", "sentencepiece"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(tok.Close)
+	for _, want := range []string{"the end of the line", "  two spaces", "你好\nthe é 🙂 end", "好"} {
+		stream := tok.NewStream()
+		var got, parts string
+		for _, id := range tok.EncodePlain(want) {
+			part := stream.Push(id)
+			got, parts = got+part, parts+"|"+part
+		}
+		if got += stream.Flush(); got != want {
+			t.Errorf("%q came as %s", want, parts)
+		}
+	}
+	end, the := tok.TokenID("</s>"), tok.EncodePlain("the")[0]
+	byteOf := func(b int32) int32 { return end + 1 + b }
+	stream := tok.NewStream()
+	for i, step := range []struct {
+		id   int32
+		want string
+	}{
+		{the, "the"}, {byteOf('A'), "A"}, {byteOf(0xe4), ""}, {byteOf('A'), "\uFFFDA"}, {byteOf(0xbd), "\uFFFD"}, {the, " the"},
+		{byteOf(0xe4), ""}, {byteOf(0xbd), ""}, {byteOf(0xa0), "你"}, {end, ""}, {byteOf(0xe4), ""},
+	} {
+		if got := stream.Push(step.id); got != step.want {
+			t.Errorf("token %d gave %q, want %q", i, got, step.want)
+		}
+	}
+	if got := stream.Flush(); got != "\uFFFD" {
+		t.Errorf("Flush gave %q", got)
+	}
+	if got := tok.TokenBytes(byteOf(0xe4)); !bytes.Equal(got, []byte{0xe4}) {
+		t.Errorf("the bytes of a byte are % x", got)
+	}
+	if got := tok.TokenBytes(the); string(got) != " the" {
+		t.Errorf("the bytes of ▁the are %q", got)
+	}
+	if got := tok.TokenText(byteOf(0xe4)); got != "<0xE4>" {
+		t.Errorf("the text of a byte is %q", got)
+	}
+}

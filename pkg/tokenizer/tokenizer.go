@@ -283,7 +283,7 @@ func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 // TokenText is the text of one token for people. Bytes that are no characters by themselves, as tokens may hold a part
 // of a character, are written as <0xE4>.
 func (t *Tokenizer) TokenText(id int32) string {
-	if t.bytes == nil {
+	if t.bytes == nil && t.pieces == nil {
 		return t.Decode([]int32{id}, false)
 	}
 	var out strings.Builder
@@ -301,7 +301,7 @@ func (t *Tokenizer) TokenText(id int32) string {
 
 // TokenBytes are the bytes of one token, those of control tokens too; they may be a part of a character.
 func (t *Tokenizer) TokenBytes(id int32) []byte {
-	if t.bytes == nil {
+	if t.bytes == nil && t.pieces == nil {
 		return []byte(t.Decode([]int32{id}, false))
 	}
 	return t.tokenBytes(id, false)
@@ -316,12 +316,7 @@ func (t *Tokenizer) Vocabulary() (tokens, first [][]byte, ok bool) {
 	}
 	tokens = make([][]byte, t.size)
 	for id := range tokens {
-		switch {
-		case t.bytes != nil:
-			tokens[id] = t.tokenBytes(int32(id), true)
-		case !t.added.special[int32(id)]:
-			tokens[id] = t.pieces.of[id]
-		}
+		tokens[id] = t.tokenBytes(int32(id), true)
 	}
 	if t.pieces != nil && t.pieces.strips {
 		first = make([][]byte, t.size)
@@ -335,6 +330,9 @@ func (t *Tokenizer) Vocabulary() (tokens, first [][]byte, ok bool) {
 func (t *Tokenizer) tokenBytes(id int32, skipSpecial bool) []byte {
 	if id < 0 || int(id) >= t.size || (skipSpecial && t.added.special[id]) {
 		return nil
+	}
+	if t.bytes == nil {
+		return t.pieces.of[id]
 	}
 	return t.bytes.of[id]
 }
