@@ -47,7 +47,7 @@ func TinyBase(t testing.TB, dir string) {
 			t.Fatal(err)
 		}
 	}
-	randomWeights(t, dir)
+	randomWeights(t, dir, 0.05)
 }
 
 // smaller makes the configuration of a model that of a two-layer one.
@@ -70,7 +70,8 @@ func smaller(t testing.TB, data []byte) []byte {
 	return data
 }
 
-func randomWeights(t testing.TB, dir string) {
+// randomWeights writes matrices of a standard deviation, and norms of ones.
+func randomWeights(t testing.TB, dir string, deviation float64) {
 	t.Helper()
 	config, err := model.ReadConfig(dir)
 	if err != nil {
@@ -82,7 +83,7 @@ func randomWeights(t testing.TB, dir string) {
 		norm := strings.Contains(want.Name, "norm")
 		data := make([]byte, 0, 4*want.Size())
 		for range want.Size() {
-			value := 0.05 * random.NormFloat64()
+			value := deviation * random.NormFloat64()
 			if norm {
 				value = 1
 			}

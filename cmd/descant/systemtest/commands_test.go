@@ -164,8 +164,7 @@ func waitFor(t *testing.T, p *Process, text string) {
 func TestCommandsBesideARunningSystem(t *testing.T) {
 	t.Parallel()
 	s := OneProcess(t)
-	env := []string{"DESCANT_BUS_URL=" + s.NATSURL, "DESCANT_BLOB_ENDPOINT=" + s.endpoint,
-		"DESCANT_BLOB_ACCESS_KEY=" + s.accessKey, "DESCANT_BLOB_SECRET_KEY_FILE=" + s.secretFile}
+	env := s.Env()
 	rows := filepath.Join(t.TempDir(), "My Rows.jsonl")
 	if err := os.WriteFile(rows, []byte(strings.Repeat(`{"instruction":"hi","output":"hello"}`+"\n", 6)), 0o644); err != nil {
 		t.Fatal(err)

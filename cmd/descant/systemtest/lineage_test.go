@@ -16,8 +16,7 @@ import (
 func TestAdaptersInOutAndVerified(t *testing.T) {
 	t.Parallel()
 	s := OneProcess(t)
-	env := append(small(t), "DESCANT_BUS_URL="+s.NATSURL, "DESCANT_BLOB_ENDPOINT="+s.endpoint, "DESCANT_BLOB_ACCESS_KEY="+s.accessKey,
-		"DESCANT_BLOB_SECRET_KEY_FILE="+s.secretFile)
+	env := append(small(t), s.Env()...)
 	parity, err := filepath.Abs(filepath.Join("..", "..", "..", "testdata", "parity", "qwen2-tied"))
 	if err != nil {
 		t.Fatal(err)

@@ -73,8 +73,7 @@ func TestBrokenTrainGoesOn(t *testing.T) {
 func TestPauseOutlivesARestart(t *testing.T) {
 	t.Parallel()
 	s := OneProcess(t)
-	env := []string{"DESCANT_BUS_URL=" + s.NATSURL, "DESCANT_BLOB_ENDPOINT=" + s.endpoint,
-		"DESCANT_BLOB_ACCESS_KEY=" + s.accessKey, "DESCANT_BLOB_SECRET_KEY_FILE=" + s.secretFile}
+	env := s.Env()
 	id := strings.TrimSpace(ok(t, env, "finetune", "--model", s.Base, "--dataset", "builtin:sample", "--name", "paused", "--max-steps", "1000000",
 		"--max-length", "16", "--gradient-accumulation-steps", "1", "--learning-rate", "0.0001", "--detach").out)
 	seen := s.Events(t, id, 0, func(e *pb.Event) bool { return e.GetStep() != nil })

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -58,8 +59,8 @@ func common(base, work string) []string {
 	}
 }
 
-// OneProcess starts `descant up` with everything in one process.
-func OneProcess(t testing.TB) *System {
+// OneProcess starts `descant up` with everything in one process; more is added to its environment at every start.
+func OneProcess(t testing.TB, more ...string) *System {
 	t.Helper()
 	s := &System{test: t, Base: filepath.Join(t.TempDir(), "base"), Services: map[string]*Process{}}
 	TinyBase(t, s.Base)
@@ -69,7 +70,7 @@ func OneProcess(t testing.TB) *System {
 		t.Helper()
 		http := FreeAddress(t)
 		env = append(append(common(s.Base, filepath.Join(dir, "work")), "DESCANT_HTTP_ADDR="+http,
-			"DESCANT_EMBEDDED_DIR="+dir, "DESCANT_EMBEDDED_NATS_ADDR="+nats, "DESCANT_EMBEDDED_S3_ADDR="+s3), env...)
+			"DESCANT_EMBEDDED_DIR="+dir, "DESCANT_EMBEDDED_NATS_ADDR="+nats, "DESCANT_EMBEDDED_S3_ADDR="+s3), append(more, env...)...)
 		p := Start(t, Command{Name: "descant up", Args: []string{"up"}, Env: env, Keep: s.test, Ready: "http://" + http + "/readyz"})
 		for _, role := range Roles {
 			s.Services[role] = p
@@ -121,10 +122,14 @@ func (s *System) StartExtra(t testing.TB, role string, env ...string) *Process {
 func (s *System) start(t, keep testing.TB, role string, env ...string) *Process {
 	t.Helper()
 	http := FreeAddress(t)
-	env = append(append(common(s.Base, keep.TempDir()),
-		"DESCANT_HTTP_ADDR="+http, "DESCANT_BUS_URL="+s.NATSURL, "DESCANT_BLOB_ENDPOINT="+s.endpoint,
-		"DESCANT_BLOB_ACCESS_KEY="+s.accessKey, "DESCANT_BLOB_SECRET_KEY_FILE="+s.secretFile), env...)
+	env = slices.Concat(common(s.Base, keep.TempDir()), []string{"DESCANT_HTTP_ADDR=" + http}, s.Env(), env)
 	return Start(t, Command{Name: role, Args: []string{role}, Env: env, Keep: keep, Ready: "http://" + http + "/readyz"})
+}
+
+// Env is what a command line needs to reach the system.
+func (s *System) Env() []string {
+	return []string{"DESCANT_BUS_URL=" + s.NATSURL, "DESCANT_BLOB_ENDPOINT=" + s.endpoint, "DESCANT_BLOB_ACCESS_KEY=" + s.accessKey,
+		"DESCANT_BLOB_SECRET_KEY_FILE=" + s.secretFile}
 }
 
 // connect makes the clients.
