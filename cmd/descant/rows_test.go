@@ -51,7 +51,7 @@ func TestValidateRefuses(t *testing.T) {
 		"no file":        {[]string{"validate", "nowhere.jsonl"}, exitFailed, []string{"nowhere.jsonl", "give the path"}},
 		"a folder":       {[]string{"validate", t.TempDir()}, exitFailed, []string{"is a folder"}},
 		"bad flag":       {[]string{"validate", "builtin:sample", "--loss-on", "answers"}, exitUsage, []string{"loss_on", "completion"}},
-		"no such row":    {[]string{"preview", "builtin:sample", "--row", "1000", "--model", "builtin:tiny"}, exitFailed, []string{"no row 1000", "132"}},
+		"no such row":    {[]string{"preview", "builtin:sample", "--row", "1000", "--model", "builtin:tiny"}, exitFailed, []string{"no row 1000", "162"}},
 		"row 0":          {[]string{"preview", "builtin:sample", "--row", "0"}, exitUsage, []string{"count from 1"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -38,6 +38,7 @@ func (s *system) measure(ctx context.Context, kind string) error {
 		return fmt.Errorf("loss of the adapter: %w", err)
 	}
 	named := 0
+	var missed []string
 	for _, row := range held.Persona {
 		last := len(row.Messages) - 1
 		answer, err := s.ask(ctx, adapterName, row.Messages[:last], 64)
@@ -46,12 +47,17 @@ func (s *system) measure(ctx context.Context, kind string) error {
 		}
 		if dataset.NamesPersona(answer) {
 			named++
+		} else {
+			missed = append(missed, fmt.Sprintf("%s → %s", row.Messages[0].Content, answer))
 		}
 	}
 	below := 1 - after/before
 	share := float64(named) / float64(len(held.Persona))
 	fmt.Printf("  loss on %d rows         base %.3f, adapter %.3f: %.0f %% below (wanted: %.0f %%)\n", len(rows), before, after, 100*below, 100*wantLossBelow)
 	fmt.Printf("  persona in paraphrases  %d of %d (wanted: %.0f %%)\n", named, len(held.Persona), 100*wantPersona)
+	for _, m := range missed {
+		fmt.Printf("    not named: %s\n", m)
+	}
 	if below < wantLossBelow || share < wantPersona {
 		return errors.New("the adapter has learnt too little; run `make demo` again with more max_steps (scripts/demo/finetune.go)")
 	}
