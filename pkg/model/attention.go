@@ -37,6 +37,77 @@ func PullAttend(q, k, v, mask, out, d *Node) (dq, dk, dv *Node) {
 	return dq, dk, dv
 }
 
+// AttendCausal is [Attend] where query i stands at key i and the mask lets no query look at a later key: a block of queries is
+// computed with no keys beyond its last one, which spares up to half of the scores.
+func AttendCausal(q, k, v, mask *Node) *Node {
+	var parts []*Node
+	for _, b := range causalBlocks(q.Shape().Dim(1)) {
+		parts = append(parts, Attend(b.queries(q), b.keys(k), b.keys(v), b.scores(mask)))
+	}
+	return joined(parts)
+}
+
+// PullAttendCausal is [PullAttend] for [AttendCausal].
+func PullAttendCausal(q, k, v, mask, out, d *Node) (dq, dk, dv *Node) {
+	var parts []*Node
+	for _, b := range causalBlocks(q.Shape().Dim(1)) {
+		dqPart, dkPart, dvPart := PullAttend(b.queries(q), b.keys(k), b.keys(v), b.scores(mask), b.queries(out), b.queries(d))
+		parts = append(parts, dqPart)
+		dk, dv = plusFirst(dkPart, dk), plusFirst(dvPart, dv)
+	}
+	return joined(parts), dk, dv
+}
+
+// causalBlock are the queries from first to end-1, which look at the keys before end.
+type causalBlock struct{ first, end int }
+
+// More blocks spare less and less, and each is code to compile; in small ones the products are too narrow.
+const (
+	maxCausalBlocks  = 4
+	minCausalQueries = 128
+)
+
+func causalBlocks(seq int) []causalBlock {
+	n := max(1, min(maxCausalBlocks, seq/minCausalQueries))
+	blocks := make([]causalBlock, n)
+	for i := range blocks {
+		blocks[i] = causalBlock{i * seq / n, (i + 1) * seq / n}
+	}
+	return blocks
+}
+
+// queries and keys cut axis 1 of x, scores the last two axes of a mask.
+func (b causalBlock) queries(x *Node) *Node {
+	return SliceAxis(x, 1, AxisRange(b.first, b.end))
+}
+
+func (b causalBlock) keys(x *Node) *Node { return SliceAxis(x, 1, AxisRange(0, b.end)) }
+
+func (b causalBlock) scores(mask *Node) *Node {
+	return SliceAxis(SliceAxis(mask, 1, AxisRange(b.first, b.end)), 2, AxisRange(0, b.end))
+}
+
+// joined puts parts one after the other on axis 1.
+func joined(parts []*Node) *Node {
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	return Concatenate(parts, 1)
+}
+
+// plusFirst adds less, which may be nil, to the first places of axis 1 of more.
+func plusFirst(more, less *Node) *Node {
+	if less == nil {
+		return more
+	}
+	n := less.Shape().Dim(1)
+	head := Add(SliceAxis(more, 1, AxisRange(0, n)), less)
+	if n == more.Shape().Dim(1) {
+		return head
+	}
+	return Concatenate([]*Node{head, SliceAxis(more, 1, AxisRange(n))}, 1)
+}
+
 // attention is what [Attend] and [PullAttend] have in common. The heads of a group share their keys, so their queries are
 // rows of one product.
 type attention struct {

@@ -107,21 +107,21 @@ func (l layerInputs) join(x *Node) *Node {
 // attend is the attention of a micro-batch: q, k, v [rows, width, heads, HeadDim] to [rows, width, Heads·HeadDim].
 func (l layerInputs) attend(q, k, v *Node, window int) *Node {
 	if l.segments == nil {
-		return model.Attend(q, k, v, model.CausalMask(q.Graph(), q.Shape().Dim(1), window))
+		return model.AttendCausal(q, k, v, model.CausalMask(q.Graph(), q.Shape().Dim(1), window))
 	}
-	return l.join(model.Attend(l.cut(q), l.cut(k), l.cut(v), model.IsolatedMask(l.segments, window)))
+	return l.join(model.AttendCausal(l.cut(q), l.cut(k), l.cut(v), model.IsolatedMask(l.segments, window)))
 }
 
 // pullAttend pulls the gradient d of [layerInputs.attend]'s result out back to q, k and v.
 func (l layerInputs) pullAttend(q, k, v, out, d *Node, window int) (dq, dk, dv *Node) {
 	if l.segments == nil {
 		mask := model.CausalMask(q.Graph(), q.Shape().Dim(1), window)
-		return model.PullAttend(q, k, v, mask, out, d)
+		return model.PullAttendCausal(q, k, v, mask, out, d)
 	}
 	// What a lane holds beyond its unit has no gradient.
 	d = l.cut(d)
 	own := GreaterThan(l.segments, ZerosLike(l.segments))
 	d = Where(BroadcastToDims(ExpandAxes(own, -1), d.Shape().Dimensions...), d, ZerosLike(d))
-	dq, dk, dv = model.PullAttend(l.cut(q), l.cut(k), l.cut(v), model.IsolatedMask(l.segments, window), l.cut(out), d)
+	dq, dk, dv = model.PullAttendCausal(l.cut(q), l.cut(k), l.cut(v), model.IsolatedMask(l.segments, window), l.cut(out), d)
 	return l.join(dq), l.join(dk), l.join(dv)
 }

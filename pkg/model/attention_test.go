@@ -1,0 +1,93 @@
+package model
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"descant/pkg/device"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
+)
+
+// TestAttendCausal compares attention in blocks with attention over all keys, result and gradients, for lengths that give
+// one block, several and unequal ones, without and with a window and documents.
+func TestAttendCausal(t *testing.T) {
+	t.Parallel()
+	dev, err := device.Open(device.Auto)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dev.Close()
+	const batch, heads, kvHeads, dim = 2, 4, 2, 8
+	for name, c := range map[string]struct {
+		seq, window, document, blocks int
+	}{
+		"one block": {100, 0, 0, 1}, "two": {256, 0, 0, 2}, "unequal": {515, 0, 0, 4}, "window": {384, 50, 0, 3}, "documents": {256, 0, 70, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if n := len(causalBlocks(c.seq)); n != c.blocks {
+				t.Errorf("%d blocks", n)
+			}
+			compiler := NewCompiler(dev.Backend())
+			wide := func(n int) shapes.Shape { return shapes.Make(dtypes.Float32, batch, c.seq, n, dim) }
+			flat := shapes.Make(dtypes.Float32, batch, c.seq, heads*dim)
+			in := []shapes.Shape{wide(heads), wide(kvHeads), wide(kvHeads), flat}
+			program, err := compiler.Compile("both attentions", in, func(g *Graph, n []*Node) []*Node {
+				q, k, v, d := n[0], n[1], n[2], n[3]
+				mask := CausalMask(g, c.seq, c.window)
+				if c.document > 0 {
+					segments := DivScalar(Iota(g, shapes.Make(dtypes.Int32, batch, c.seq), 1), int32(c.document))
+					mask = IsolatedMask(segments, c.window)
+				}
+				whole, parts := Attend(q, k, v, mask), AttendCausal(q, k, v, mask)
+				dq, dk, dv := PullAttend(q, k, v, mask, whole, d)
+				dqParts, dkParts, dvParts := PullAttendCausal(q, k, v, mask, parts, d)
+				var out []*Node
+				for _, pair := range [][2]*Node{{whole, parts}, {dq, dqParts}, {dk, dkParts}, {dv, dvParts}} {
+					out = append(out, ReduceAllMax(Abs(Sub(pair[0], pair[1]))), ReduceAllMax(Abs(pair[0])))
+				}
+				return out
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer program.Close()
+			random := rand.New(rand.NewPCG(1, 2))
+			var arrays []*Array
+			for _, s := range in {
+				a, err := Fill(dev.Backend(), func(values []float32) error {
+					for i := range values {
+						values[i] = float32(random.NormFloat64())
+					}
+					return nil
+				}, s.Dimensions...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer a.Free()
+				arrays = append(arrays, a)
+			}
+			results, err := program.Run(arrays...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer FreeAll(results...)
+			for i := 0; i < len(results); i += 2 {
+				off, err := Download[float32](results[i])
+				if err != nil {
+					t.Fatal(err)
+				}
+				top, err := Download[float32](results[i+1])
+				if err != nil {
+					t.Fatal(err)
+				}
+				if far := float64(off[0] / top[0]); math.IsNaN(far) || far > 1e-5 || top[0] == 0 {
+					t.Errorf("output %d is off by %g of %g", i/2, off[0], top[0])
+				}
+			}
+		})
+	}
+}
