@@ -42,6 +42,10 @@ screenshots: setup-tests ## pictures of the web page in build/screenshots
 	@mkdir -p build/screenshots
 	PATH=$(DESCANT_CACHE)/bin:$$PATH DESCANT_SCREENSHOTS=$(CURDIR)/build/screenshots $(native) $(GO) test ./cmd/descant/systemtest -count=1 -run TestPage
 
+.PHONY: pictures
+pictures: build setup-tests ## make the pictures of the web page that the manual shows, in docs/images (needs a font with Chinese characters)
+	$(native) $(GO) run ./scripts/pictures --descant build/descant
+
 e2e: setup-servers ## run the end-to-end scenario alone, in one process and distributed
 	PATH=$(DESCANT_CACHE)/bin:$$PATH $(native) $(GO) test -timeout 30m -count 1 -v -run Scenario ./...
 

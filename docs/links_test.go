@@ -2,6 +2,7 @@ package docs_test
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"path"
 	"path/filepath"
@@ -104,6 +105,36 @@ func TestIndex(t *testing.T) {
 		}
 		if !slices.ContainsFunc(links(t, page), func(target string) bool { file, _, ok := resolve(page, target); return ok && file == index }) {
 			t.Errorf("%s has no link to %s", page, index)
+		}
+	}
+}
+
+// TestPictures wants every picture of the manual to be shown, and to be small.
+func TestPictures(t *testing.T) {
+	t.Parallel()
+	shown := map[string]bool{}
+	for _, page := range pages(t) {
+		for _, target := range links(t, page) {
+			if file, _, ok := resolve(page, target); ok {
+				shown[file] = true
+			}
+		}
+	}
+	pictures, err := os.ReadDir("images")
+	if err != nil || len(pictures) == 0 {
+		t.Fatalf("pictures %v: %v", pictures, err)
+	}
+	for _, picture := range pictures {
+		file := "docs/images/" + picture.Name()
+		if !shown[file] {
+			t.Errorf("no page shows %s", file)
+		}
+		info, err := picture.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := []byte(read(t, file)); info.Size() > 150<<10 || http.DetectContentType(text) != "image/png" {
+			t.Errorf("%s is %s of %d bytes; use a PNG of at most 150 KiB", file, http.DetectContentType(text), info.Size())
 		}
 	}
 }
