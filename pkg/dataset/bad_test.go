@@ -4,24 +4,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
-)
 
-// badCase is one entry of expected.json in a folder of nasty inputs.
-type badCase struct {
-	File    string   `json:"file"`
-	Outcome string   `json:"outcome"`
-	Rows    *int     `json:"rows"`
-	Lines   []int    `json:"lines"`
-	Fields  []string `json:"fields"`
-	// Says is a list of words that the refusal or the report must hold (own set only; the shared set has them in badSays).
-	Says []string `json:"says"`
-}
+	"descant/pkg/dataset/datasettest"
+)
 
 // badSays are words that the message or the report about a file must hold, by the number in front of its name.
 var badSays = map[string][]string{
@@ -37,21 +27,9 @@ var badSays = map[string][]string{
 // badTwins are files that hold the same rows as 06_no_final_newline.jsonl, their clean twin.
 var badTwins = []string{"03", "04", "05", "28", "29", "30", "32", "33", "45", "52", "56"}
 
-func loadBad(t *testing.T) (string, []badCase) {
+func loadBad(t *testing.T) (string, []datasettest.BadCase) {
 	t.Helper()
-	dir := os.Getenv("DESCANT_BAD_DIR")
-	if dir == "" {
-		dir = filepath.Join("testdata", "bad")
-	}
-	data, err := os.ReadFile(filepath.Join(dir, "expected.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var cases []badCase
-	if err := json.Unmarshal(data, &cases); err != nil {
-		t.Fatal(err)
-	}
-	return dir, cases
+	return datasettest.BadCases(t, filepath.Join("testdata", "bad"))
 }
 
 func TestBadInput(t *testing.T) {
@@ -86,7 +64,7 @@ func TestBadInput(t *testing.T) {
 }
 
 // checkRows holds the number of good rows, and the lines of rows that an accepted file leaves out.
-func checkRows(t *testing.T, c badCase, got int, bad *ValidationError, report *Report) {
+func checkRows(t *testing.T, c datasettest.BadCase, got int, bad *ValidationError, report *Report) {
 	t.Helper()
 	if c.Rows != nil && (bad == nil || c.Outcome == "reject") && got != *c.Rows {
 		t.Errorf("%d good rows, want %d", got, *c.Rows)
@@ -101,7 +79,7 @@ func checkRows(t *testing.T, c badCase, got int, bad *ValidationError, report *R
 }
 
 // checkRefusal holds what every refusal must be: all lines and fields, bounded, and the same as JSON.
-func checkRefusal(t *testing.T, c badCase, bad *ValidationError) {
+func checkRefusal(t *testing.T, c datasettest.BadCase, bad *ValidationError) {
 	t.Helper()
 	for _, line := range c.Lines {
 		if !bad.Lines.Has(line) {
