@@ -156,7 +156,9 @@ func TestBadInputJob(t *testing.T) {
 			named := 0
 			for _, warning := range ended.GetWarnings() {
 				if strings.Contains(warning, "rows were left out, nothing in them can be trained") {
-					fmt.Sscan(warning, &named)
+					if _, err := fmt.Sscan(warning, &named); err != nil {
+						t.Error(err)
+					}
 				}
 			}
 			if c.Rows != nil && rows+named != *c.Rows {
