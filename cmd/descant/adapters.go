@@ -28,8 +28,13 @@ func (a *app) adaptersCommand() *cobra.Command {
 	}, "bus", func(ctx context.Context, args []string) error {
 		return a.withBus(ctx, func(ctx context.Context, b *bus.Bus) error { return a.showAdapter(ctx, b, args[0]) })
 	})
-	return group("adapters", "List, show, push, pull, promote and roll back published adapters", "  descant adapters list\n  descant adapters show my-adapter@prod", list, show,
-		a.adaptersPushCommand(), a.adaptersPullCommand(), a.adaptersPromoteCommand(), a.adaptersRollbackCommand())
+	return group("adapters", "List, show, push, pull, promote, roll back and pin published adapters", "  descant adapters list\n  descant adapters show my-adapter@prod", list, show,
+		a.adaptersPushCommand(), a.adaptersPullCommand(), a.adaptersPromoteCommand(), a.adaptersRollbackCommand(),
+		a.adaptersPinCommand("pin", "Have an adapter stay in the slots of all workers", `Have a version of an adapter stay in the slots of all workers however long nobody asks for it, so that it answers at once.
+An alias is followed; a name alone is the newest version. Where all slots are taken by pins and requests, the one that
+was used the longest ago gives way; those that a worker's own configuration pins (inference.pin) do not.`, "pinned"),
+		a.adaptersPinCommand("unpin", "Leave an adapter to its use again", `Leave a version of an adapter to its use again: its slot goes to another one when it has not been used for the longest
+time. Name what was pinned: a version and an alias that stands for it are two pins.`, "not pinned"))
 }
 
 func (a *app) listAdapters(ctx context.Context, b *bus.Bus) error {
@@ -50,9 +55,9 @@ func (a *app) listAdapters(ctx context.Context, b *bus.Bus) error {
 			}
 			last := found.Version
 			rows = append(rows, []string{e.GetName(), fmt.Sprint(last.GetVersion()), last.GetBase(), bytesText(last.GetSize()),
-				strings.Join(aliasTexts(e), " "), ago(last.GetPublishedAt().AsTime())})
+				strings.Join(aliasTexts(e), " "), firstOf(strings.Join(e.GetPins(), " "), "-"), ago(last.GetPublishedAt().AsTime())})
 		}
-		a.table([]string{"NAME", "VERSION", "BASE", "SIZE", "ALIASES", "AGE"}, rows)
+		a.table([]string{"NAME", "VERSION", "BASE", "SIZE", "ALIASES", "PINNED", "AGE"}, rows)
 	})
 }
 

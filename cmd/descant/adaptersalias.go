@@ -58,6 +58,26 @@ func (a *app) adaptersRollbackCommand() *cobra.Command {
 	return cmd
 }
 
+// adaptersPinCommand makes the command that pins, or the one that unpins.
+func (a *app) adaptersPinCommand(action, short, long, done string) *cobra.Command {
+	return a.command(&cobra.Command{
+		Use: action + " REF", Short: short, Long: long, Args: exactArgs(1),
+		Example: fmt.Sprintf("  descant adapters %s my-adapter@prod\n  descant adapters %s my-adapter@3 --json | jq .pins", action, action),
+	}, "bus", func(ctx context.Context, args []string) error {
+		return a.withBus(ctx, func(ctx context.Context, b *bus.Bus) error {
+			var entry pb.AdapterEntry
+			if err := b.Call(ctx, "adapters."+action, &pb.PinRequest{Ref: args[0]}, &entry); err != nil {
+				return gatewayError(err)
+			}
+			text, err := raw(&entry)
+			if err != nil {
+				return err
+			}
+			return a.print(text, func() { fmt.Fprintf(a.out, "%s is %s\n", args[0], done) })
+		})
+	})
+}
+
 // moveAlias asks the gateway and shows what the alias stands for now.
 func (a *app) moveAlias(ctx context.Context, b *bus.Bus, subject string, req proto.Message, alias string) error {
 	var entry pb.AdapterEntry

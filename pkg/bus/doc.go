@@ -12,7 +12,7 @@
 //	finetune.state.<job>             P  pb.Job, the last message is the record
 //	finetune.work.<stage>.<job>      P  pb.Work for tokenize or train
 //	finetune.dead.<stage>.<job>      J  pb.DeadLetter
-//	adapters.{list,get,alias,promote,rollback,delete,load,unload}
+//	adapters.{list,get,alias,promote,rollback,pin,unpin,delete,load,unload}
 //	                                 J  micro service
 //	models.{list,get}                J  micro service
 //	datasets.{list,get,delete,preview,survey}

@@ -640,6 +640,55 @@ func (x *RollbackRequest) GetAlias() string {
 	return ""
 }
 
+// PinRequest asks adapters.pin to have an adapter stay in the slots of all
+// workers, and adapters.unpin to leave it to its use again; the reply is an
+// AdapterEntry. The same request again changes nothing.
+type PinRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// name@3, name@alias, which follows the alias, name for the newest version,
+	// or name@sha256:<hex>.
+	Ref           string `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PinRequest) Reset() {
+	*x = PinRequest{}
+	mi := &file_descant_v1_api_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PinRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PinRequest) ProtoMessage() {}
+
+func (x *PinRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_descant_v1_api_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PinRequest.ProtoReflect.Descriptor instead.
+func (*PinRequest) Descriptor() ([]byte, []int) {
+	return file_descant_v1_api_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *PinRequest) GetRef() string {
+	if x != nil {
+		return x.Ref
+	}
+	return ""
+}
+
 // DeleteAdapterRequest asks adapters.delete to take a version away; the reply
 // is the AdapterEntry that is left.
 type DeleteAdapterRequest struct {
@@ -652,7 +701,7 @@ type DeleteAdapterRequest struct {
 
 func (x *DeleteAdapterRequest) Reset() {
 	*x = DeleteAdapterRequest{}
-	mi := &file_descant_v1_api_proto_msgTypes[11]
+	mi := &file_descant_v1_api_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -664,7 +713,7 @@ func (x *DeleteAdapterRequest) String() string {
 func (*DeleteAdapterRequest) ProtoMessage() {}
 
 func (x *DeleteAdapterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_descant_v1_api_proto_msgTypes[11]
+	mi := &file_descant_v1_api_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -677,7 +726,7 @@ func (x *DeleteAdapterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAdapterRequest.ProtoReflect.Descriptor instead.
 func (*DeleteAdapterRequest) Descriptor() ([]byte, []int) {
-	return file_descant_v1_api_proto_rawDescGZIP(), []int{11}
+	return file_descant_v1_api_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DeleteAdapterRequest) GetRef() string {
@@ -703,7 +752,7 @@ type LoadAdapterRequest struct {
 
 func (x *LoadAdapterRequest) Reset() {
 	*x = LoadAdapterRequest{}
-	mi := &file_descant_v1_api_proto_msgTypes[12]
+	mi := &file_descant_v1_api_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -715,7 +764,7 @@ func (x *LoadAdapterRequest) String() string {
 func (*LoadAdapterRequest) ProtoMessage() {}
 
 func (x *LoadAdapterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_descant_v1_api_proto_msgTypes[12]
+	mi := &file_descant_v1_api_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -728,7 +777,7 @@ func (x *LoadAdapterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadAdapterRequest.ProtoReflect.Descriptor instead.
 func (*LoadAdapterRequest) Descriptor() ([]byte, []int) {
-	return file_descant_v1_api_proto_rawDescGZIP(), []int{12}
+	return file_descant_v1_api_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *LoadAdapterRequest) GetName() string {
@@ -764,7 +813,7 @@ type UnloadAdapterRequest struct {
 
 func (x *UnloadAdapterRequest) Reset() {
 	*x = UnloadAdapterRequest{}
-	mi := &file_descant_v1_api_proto_msgTypes[13]
+	mi := &file_descant_v1_api_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -776,7 +825,7 @@ func (x *UnloadAdapterRequest) String() string {
 func (*UnloadAdapterRequest) ProtoMessage() {}
 
 func (x *UnloadAdapterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_descant_v1_api_proto_msgTypes[13]
+	mi := &file_descant_v1_api_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -789,7 +838,7 @@ func (x *UnloadAdapterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnloadAdapterRequest.ProtoReflect.Descriptor instead.
 func (*UnloadAdapterRequest) Descriptor() ([]byte, []int) {
-	return file_descant_v1_api_proto_rawDescGZIP(), []int{13}
+	return file_descant_v1_api_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *UnloadAdapterRequest) GetName() string {
@@ -810,7 +859,7 @@ type ErrorResponse struct {
 
 func (x *ErrorResponse) Reset() {
 	*x = ErrorResponse{}
-	mi := &file_descant_v1_api_proto_msgTypes[14]
+	mi := &file_descant_v1_api_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -822,7 +871,7 @@ func (x *ErrorResponse) String() string {
 func (*ErrorResponse) ProtoMessage() {}
 
 func (x *ErrorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_descant_v1_api_proto_msgTypes[14]
+	mi := &file_descant_v1_api_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -835,7 +884,7 @@ func (x *ErrorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorResponse.ProtoReflect.Descriptor instead.
 func (*ErrorResponse) Descriptor() ([]byte, []int) {
-	return file_descant_v1_api_proto_rawDescGZIP(), []int{14}
+	return file_descant_v1_api_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ErrorResponse) GetError() *Error {
@@ -888,7 +937,10 @@ const file_descant_v1_api_proto_rawDesc = "" +
 	"\a_weight\";\n" +
 	"\x0fRollbackRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05alias\x18\x02 \x01(\tR\x05alias\"(\n" +
+	"\x05alias\x18\x02 \x01(\tR\x05alias\"\x1e\n" +
+	"\n" +
+	"PinRequest\x12\x10\n" +
+	"\x03ref\x18\x01 \x01(\tR\x03ref\"(\n" +
 	"\x14DeleteAdapterRequest\x12\x10\n" +
 	"\x03ref\x18\x01 \x01(\tR\x03ref\"T\n" +
 	"\x12LoadAdapterRequest\x12\x12\n" +
@@ -912,7 +964,7 @@ func file_descant_v1_api_proto_rawDescGZIP() []byte {
 	return file_descant_v1_api_proto_rawDescData
 }
 
-var file_descant_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_descant_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_descant_v1_api_proto_goTypes = []any{
 	(*GetJobRequest)(nil),        // 0: descant.v1.GetJobRequest
 	(*ListJobsRequest)(nil),      // 1: descant.v1.ListJobsRequest
@@ -925,26 +977,27 @@ var file_descant_v1_api_proto_goTypes = []any{
 	(*SetAliasRequest)(nil),      // 8: descant.v1.SetAliasRequest
 	(*PromoteRequest)(nil),       // 9: descant.v1.PromoteRequest
 	(*RollbackRequest)(nil),      // 10: descant.v1.RollbackRequest
-	(*DeleteAdapterRequest)(nil), // 11: descant.v1.DeleteAdapterRequest
-	(*LoadAdapterRequest)(nil),   // 12: descant.v1.LoadAdapterRequest
-	(*UnloadAdapterRequest)(nil), // 13: descant.v1.UnloadAdapterRequest
-	(*ErrorResponse)(nil),        // 14: descant.v1.ErrorResponse
-	nil,                          // 15: descant.v1.ListJobsRequest.MetadataEntry
-	(*JobView)(nil),              // 16: descant.v1.JobView
-	(*AdapterEntry)(nil),         // 17: descant.v1.AdapterEntry
-	(*AdapterVersion)(nil),       // 18: descant.v1.AdapterVersion
-	(*AdapterManifest)(nil),      // 19: descant.v1.AdapterManifest
-	(*WorkerAdapter)(nil),        // 20: descant.v1.WorkerAdapter
-	(*Error)(nil),                // 21: descant.v1.Error
+	(*PinRequest)(nil),           // 11: descant.v1.PinRequest
+	(*DeleteAdapterRequest)(nil), // 12: descant.v1.DeleteAdapterRequest
+	(*LoadAdapterRequest)(nil),   // 13: descant.v1.LoadAdapterRequest
+	(*UnloadAdapterRequest)(nil), // 14: descant.v1.UnloadAdapterRequest
+	(*ErrorResponse)(nil),        // 15: descant.v1.ErrorResponse
+	nil,                          // 16: descant.v1.ListJobsRequest.MetadataEntry
+	(*JobView)(nil),              // 17: descant.v1.JobView
+	(*AdapterEntry)(nil),         // 18: descant.v1.AdapterEntry
+	(*AdapterVersion)(nil),       // 19: descant.v1.AdapterVersion
+	(*AdapterManifest)(nil),      // 20: descant.v1.AdapterManifest
+	(*WorkerAdapter)(nil),        // 21: descant.v1.WorkerAdapter
+	(*Error)(nil),                // 22: descant.v1.Error
 }
 var file_descant_v1_api_proto_depIdxs = []int32{
-	15, // 0: descant.v1.ListJobsRequest.metadata:type_name -> descant.v1.ListJobsRequest.MetadataEntry
-	16, // 1: descant.v1.ListJobsResponse.jobs:type_name -> descant.v1.JobView
-	17, // 2: descant.v1.ListAdaptersResponse.adapters:type_name -> descant.v1.AdapterEntry
-	18, // 3: descant.v1.GetAdapterResponse.version:type_name -> descant.v1.AdapterVersion
-	19, // 4: descant.v1.GetAdapterResponse.manifest:type_name -> descant.v1.AdapterManifest
-	20, // 5: descant.v1.GetAdapterResponse.workers:type_name -> descant.v1.WorkerAdapter
-	21, // 6: descant.v1.ErrorResponse.error:type_name -> descant.v1.Error
+	16, // 0: descant.v1.ListJobsRequest.metadata:type_name -> descant.v1.ListJobsRequest.MetadataEntry
+	17, // 1: descant.v1.ListJobsResponse.jobs:type_name -> descant.v1.JobView
+	18, // 2: descant.v1.ListAdaptersResponse.adapters:type_name -> descant.v1.AdapterEntry
+	19, // 3: descant.v1.GetAdapterResponse.version:type_name -> descant.v1.AdapterVersion
+	20, // 4: descant.v1.GetAdapterResponse.manifest:type_name -> descant.v1.AdapterManifest
+	21, // 5: descant.v1.GetAdapterResponse.workers:type_name -> descant.v1.WorkerAdapter
+	22, // 6: descant.v1.ErrorResponse.error:type_name -> descant.v1.Error
 	7,  // [7:7] is the sub-list for method output_type
 	7,  // [7:7] is the sub-list for method input_type
 	7,  // [7:7] is the sub-list for extension type_name
@@ -967,7 +1020,7 @@ func file_descant_v1_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_descant_v1_api_proto_rawDesc), len(file_descant_v1_api_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -441,7 +441,10 @@ type AdapterEntry struct {
 	// Aliases of which a part of the requests goes to another version.
 	Canaries map[string]*Canary `protobuf:"bytes,4,rep,name=canaries,proto3" json:"canaries,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Versions for which an alias stood before.
-	History       map[string]*AliasHistory `protobuf:"bytes,5,rep,name=history,proto3" json:"history,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	History map[string]*AliasHistory `protobuf:"bytes,5,rep,name=history,proto3" json:"history,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// What stays in the slots of all workers: aliases, which are followed, and
+	// numbers of versions.
+	Pins          []string `protobuf:"bytes,6,rep,name=pins,proto3" json:"pins,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -507,6 +510,13 @@ func (x *AdapterEntry) GetCanaries() map[string]*Canary {
 func (x *AdapterEntry) GetHistory() map[string]*AliasHistory {
 	if x != nil {
 		return x.History
+	}
+	return nil
+}
+
+func (x *AdapterEntry) GetPins() []string {
+	if x != nil {
+		return x.Pins
 	}
 	return nil
 }
@@ -779,13 +789,14 @@ const file_descant_v1_registry_proto_rawDesc = "" +
 	"\x04File\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x12\n" +
-	"\x04size\x18\x03 \x01(\x03R\x04size\"\x83\x04\n" +
+	"\x04size\x18\x03 \x01(\x03R\x04size\"\x97\x04\n" +
 	"\fAdapterEntry\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x126\n" +
 	"\bversions\x18\x02 \x03(\v2\x1a.descant.v1.AdapterVersionR\bversions\x12?\n" +
 	"\aaliases\x18\x03 \x03(\v2%.descant.v1.AdapterEntry.AliasesEntryR\aaliases\x12B\n" +
 	"\bcanaries\x18\x04 \x03(\v2&.descant.v1.AdapterEntry.CanariesEntryR\bcanaries\x12?\n" +
-	"\ahistory\x18\x05 \x03(\v2%.descant.v1.AdapterEntry.HistoryEntryR\ahistory\x1a:\n" +
+	"\ahistory\x18\x05 \x03(\v2%.descant.v1.AdapterEntry.HistoryEntryR\ahistory\x12\x12\n" +
+	"\x04pins\x18\x06 \x03(\tR\x04pins\x1a:\n" +
 	"\fAliasesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1aO\n" +

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -54,7 +55,7 @@ func live(entry *pb.AdapterEntry) []*pb.AdapterVersion {
 	return slices.DeleteFunc(slices.Clone(entry.GetVersions()), func(v *pb.AdapterVersion) bool { return v.GetDeletedAt() != nil })
 }
 
-// forget takes deleted versions out of the aliases, their splits and their history.
+// forget takes deleted versions out of the aliases, their splits, their history and the pins.
 func forget(entry *pb.AdapterEntry) {
 	deleted := func(version uint32) bool {
 		return version > 0 && int(version) <= len(entry.GetVersions()) && entry.Versions[version-1].GetDeletedAt() != nil
@@ -63,6 +64,10 @@ func forget(entry *pb.AdapterEntry) {
 	if left := live(entry); len(left) > 0 {
 		entry.Aliases[Latest] = left[len(left)-1].GetVersion()
 	}
+	entry.Pins = slices.DeleteFunc(entry.Pins, func(pin string) bool {
+		number, err := strconv.ParseUint(pin, 10, 32)
+		return err == nil && deleted(uint32(number)) || err != nil && entry.Aliases[pin] == 0
+	})
 	maps.DeleteFunc(entry.Canaries, func(alias string, c *pb.Canary) bool { return deleted(c.GetVersion()) || entry.Aliases[alias] == 0 })
 	for _, past := range entry.History {
 		past.Versions = slices.DeleteFunc(past.GetVersions(), deleted)

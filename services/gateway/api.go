@@ -100,6 +100,8 @@ func (g *Gateway) apiRoutes() *http.ServeMux {
 	route("GET /v1/descant/adapters/{adapter}/files/{file}", g.adapterFile, openai.ScopeInfer, openai.ScopeTrain)
 	route("POST /v1/descant/adapters/{adapter}/promote", g.promoteAdapter, openai.ScopeAdmin)
 	route("POST /v1/descant/adapters/{adapter}/rollback", g.rollbackAdapter, openai.ScopeAdmin)
+	route("POST /v1/descant/adapters/{adapter}/pin", pinOf(g.pinAdapter), openai.ScopeAdmin)
+	route("POST /v1/descant/adapters/{adapter}/unpin", pinOf(g.unpinAdapter), openai.ScopeAdmin)
 	route("GET /v1/descant/workers", g.getWorkers, openai.ScopeInfer, openai.ScopeTrain)
 
 	route("POST /v1/load_lora_adapter", g.loadLoRA, openai.ScopeAdmin)

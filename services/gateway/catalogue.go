@@ -80,6 +80,14 @@ func (g *Gateway) rollbackAdapter(w http.ResponseWriter, r *http.Request) {
 	writeMessage(w, entry, adapterError(err))
 }
 
+// pinOf answers a request that pins or unpins the version or alias of its path.
+func pinOf(do func(context.Context, *pb.PinRequest) (*pb.AdapterEntry, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		entry, err := do(r.Context(), &pb.PinRequest{Ref: r.PathValue("adapter")})
+		writeMessage(w, entry, adapterError(err))
+	}
+}
+
 // readAlias reads the body of a request about an alias; more takes its other fields.
 func readAlias(w http.ResponseWriter, r *http.Request, alias *string, more func(*openai.Object)) error {
 	return readFields(w, r, func(o *openai.Object) {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -202,10 +203,20 @@ func TestAdaptersOverHTTP(t *testing.T) {
 	if c.post("/v1/descant/adapters/support/rollback", `{"alias":"prod"}`, http.StatusOK, &entry); entry.Aliases["prod"] != 1 || entry.Canaries != nil {
 		t.Errorf("rolled back %+v", entry)
 	}
+	var held struct{ Pins []string }
+	if c.post("/v1/descant/adapters/support@prod/pin", "", http.StatusOK, &held); !slices.Equal(held.Pins, []string{"prod"}) {
+		t.Errorf("pinned %+v", held)
+	}
+	held.Pins = nil
+	if c.post("/v1/descant/adapters/support@prod/unpin", "", http.StatusOK, &held); held.Pins != nil {
+		t.Errorf("unpinned %+v", held)
+	}
 	for path, want := range map[string]struct {
 		body, param, code string
 		status            int
 	}{
+		"/v1/descant/adapters/support@9/pin":        {"", "adapter", "not_found", http.StatusNotFound},
+		"/v1/descant/adapters/none/unpin":           {"", "adapter", "not_found", http.StatusNotFound},
 		"/v1/descant/adapters/support@1/promote":    {`{"weigth":10}`, "weigth", openai.CodeUnknownParameter, http.StatusBadRequest},
 		"/v1/descant/adapters/support@2/promote":    {`{"weight":"10%"}`, "weight", openai.CodeInvalidValue, http.StatusBadRequest},
 		"/v1/descant/adapters/supports/promote":     {`{}`, "adapter", "not_found", http.StatusNotFound},

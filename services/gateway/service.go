@@ -64,7 +64,7 @@ func (g *Gateway) controlMethod(action string) bus.Method {
 // adapters is the micro service for published adapters, in JSON.
 func (g *Gateway) adapters() bus.Service {
 	return bus.Service{
-		Name: "adapters", Version: g.deps.Version, Description: "published adapters: list, get, promote, rollback, move an alias, load and unload under another name",
+		Name: "adapters", Version: g.deps.Version, Description: "published adapters: list, get, promote, rollback, move an alias, pin, unpin, load and unload under another name",
 		Methods: []bus.Method{
 			bus.NewMethod("adapters.list", g.listAdapters),
 			bus.NewMethod("adapters.get", g.adapter),
@@ -78,6 +78,8 @@ func (g *Gateway) adapters() bus.Service {
 			}),
 			bus.NewMethod("adapters.promote", g.promote),
 			bus.NewMethod("adapters.rollback", g.rollback),
+			bus.NewMethod("adapters.pin", g.pinAdapter),
+			bus.NewMethod("adapters.unpin", g.unpinAdapter),
 			bus.NewMethod("adapters.load", g.load),
 			bus.NewMethod("adapters.unload", g.unload),
 		},
@@ -106,6 +108,18 @@ func (g *Gateway) adapter(ctx context.Context, req *pb.GetAdapterRequest) (*pb.G
 // rollback ends a split of an alias, or undoes its last move.
 func (g *Gateway) rollback(ctx context.Context, req *pb.RollbackRequest) (*pb.AdapterEntry, error) {
 	entry, err := g.deps.Registry.Rollback(ctx, req.GetName(), cmp.Or(req.GetAlias(), registry.Prod))
+	return entry, refused(err)
+}
+
+// pinAdapter has an adapter stay in the slots of all workers.
+func (g *Gateway) pinAdapter(ctx context.Context, req *pb.PinRequest) (*pb.AdapterEntry, error) {
+	entry, err := g.deps.Registry.Pin(ctx, req.GetRef())
+	return entry, refused(err)
+}
+
+// unpinAdapter leaves it to its use again.
+func (g *Gateway) unpinAdapter(ctx context.Context, req *pb.PinRequest) (*pb.AdapterEntry, error) {
+	entry, err := g.deps.Registry.Unpin(ctx, req.GetRef())
 	return entry, refused(err)
 }
 

@@ -105,8 +105,15 @@ func (s *Service) load(ctx context.Context) {
 		gone := deleted(entry)
 		s.drop(gone)
 		maps.DeleteFunc(settled, func(digest string, _ bool) bool { return gone[digest] })
-		s.pinned(entry)
-		for _, found := range current(entry) {
+		fresh := s.pinned(entry)
+		maps.DeleteFunc(settled, func(digest string, _ bool) bool { return slices.Contains(fresh, digest) })
+		list := current(entry)
+		for _, pin := range s.pinnedOf(entry) {
+			if !slices.ContainsFunc(list, func(have registry.Resolved) bool { return have.Version == pin.Version }) {
+				list = append(list, pin)
+			}
+		}
+		for _, found := range list {
 			digest := found.Version.GetDigest()
 			if settled[digest] || ctx.Err() != nil {
 				continue
@@ -121,11 +128,24 @@ func (s *Service) load(ctx context.Context) {
 	}
 }
 
-// pinned has the references of the configuration pin what they stand for now.
-func (s *Service) pinned(entry *pb.AdapterEntry) {
+// pinned has the references of the configuration and the pins of the registry pin what they stand for now, and returns the
+// digests that the registry pins anew.
+func (s *Service) pinned(entry *pb.AdapterEntry) (fresh []string) {
+	wished, err := registry.PinnedOf(entry)
+	if err != nil {
+		s.log.Warn("a pinned adapter is not there", "error", err)
+	}
+	var digests []string
+	for _, found := range wished {
+		digests = append(digests, found.Version.GetDigest())
+	}
+	fresh, changed := s.pins.wish(entry.GetName(), digests)
+	if changed {
+		s.wake()
+	}
 	refs, err := s.cfg.pinned()
 	if err != nil {
-		return // Validate has seen it
+		return fresh // Validate has seen it
 	}
 	for _, ref := range refs {
 		if ref.Name != entry.GetName() {
@@ -138,6 +158,17 @@ func (s *Service) pinned(entry *pb.AdapterEntry) {
 		}
 		s.pins.set(ref.String(), found.Version.GetDigest())
 	}
+	return fresh
+}
+
+// pinnedOf lists the versions of an entry that are pinned, whether or not requests can get them without naming them.
+func (s *Service) pinnedOf(entry *pb.AdapterEntry) (list []registry.Resolved) {
+	for _, version := range entry.GetVersions() {
+		if version.GetDeletedAt() == nil && s.pins.has(version.GetDigest()) {
+			list = append(list, registry.Resolved{Name: entry.GetName(), Version: version})
+		}
+	}
+	return list
 }
 
 // preload loads a version that nobody has asked for yet and tells whether there is nothing more to be

@@ -166,14 +166,17 @@ func (s *slots) place(ctx context.Context, at *slot, o order, w weights, evict b
 	return nil
 }
 
-// evictIdle takes the adapter that nobody has used for the longest time out of its slot and tells
-// whether there was one.
+// evictIdle takes the adapter that nobody has used for the longest time out of its slot, one that the registry pins only
+// where all others are in use or pinned, and tells whether there was one.
 func (s *slots) evictIdle() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var idle *slot
 	for _, at := range s.byKey {
-		if at.placed && at.users == 0 && !s.pins.has(at.key) && (idle == nil || at.used < idle.used) {
+		if !at.placed || at.users > 0 || s.pins.firm(at.key) {
+			continue
+		}
+		if pinned := s.pins.has(at.key); idle == nil || pinned == s.pins.has(idle.key) && at.used < idle.used || !pinned && s.pins.has(idle.key) {
 			idle = at
 		}
 	}

@@ -98,10 +98,21 @@ func TestSlotsGoToWhoeverUsedThemLast(t *testing.T) {
 		t.Errorf("one is in use, one is pinned: %v", err)
 	}
 	loaded("a", "b")
+	p.wish("name", []string{"a"})
 	keepA()
-	keepA() // twice is once
+	if _, err := acquire("d", false); !errors.Is(err, generate.ErrSlotsFull) {
+		t.Errorf("what the registry pins gives its slot to a load that nobody waits for: %v", err)
+	}
+	keepA() // twice is once; a is pinned by the registry, but nothing else can go
 	use("d")
 	loaded("b", "d")
+
+	p.set("b", "c")
+	p.wish("name", []string{"b"})
+	use("a") // d was used later than b, but is not pinned
+	loaded("a", "b")
+	p.set("b", "b")
+	use("d")
 
 	s.close()
 	loaded2 := s.keys()

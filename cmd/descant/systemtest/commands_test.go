@@ -191,6 +191,9 @@ func TestCommandsBesideARunningSystem(t *testing.T) {
 		{[]string{"adapters", "show", "mine@1"}, "adapter_model.safetensors"},
 		{[]string{"adapters", "promote", "mine@1"}, "mine@prod=1"},
 		{[]string{"adapters", "list"}, "latest=1 prod=1"},
+		{[]string{"adapters", "pin", "mine@prod"}, "mine@prod is pinned"},
+		{[]string{"adapters", "list"}, "latest=1 prod=1  prod "},
+		{[]string{"adapters", "unpin", "mine@prod"}, "mine@prod is not pinned"},
 		{[]string{"finetune", "--model", s.Base, "--dataset", "my-rows", "--name", "mine", "--max-steps", "2"}, "mine@1 is published"},
 	} {
 		if out := ok(t, env, c.args...).out; !strings.Contains(strings.ReplaceAll(out, `": "`, `":"`), c.want) {
@@ -204,6 +207,7 @@ func TestCommandsBesideARunningSystem(t *testing.T) {
 		{[]string{"jobs", "show", "ft-nothing"}, "there is no job"},
 		{[]string{"adapters", "show", "nobody"}, "nobody"},
 		{[]string{"adapters", "promote", "mine@2", "--weight", "10%"}, "has no version 2"},
+		{[]string{"adapters", "pin", "mine@2"}, "has no version 2"},
 		{[]string{"adapters", "rollback", "mine"}, "has stood for nothing else before"},
 		{[]string{"finetune", "--model", s.Base, "--dataset", "absent"}, "absent"},
 		{[]string{"jobs", "cancel", id}, "succeeded"},

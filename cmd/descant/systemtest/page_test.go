@@ -70,13 +70,17 @@ func TestPage(t *testing.T) {
 	tab.until("it has moved", `document.querySelector('[data-adapter="paged"]')?.textContent.includes("prod → 2")`)
 	tab.do("and gives it back", chromedp.Click(".rollback"))
 	tab.until("it has moved back", `document.querySelector('[data-adapter="paged"]')?.textContent.includes("prod → 1")`)
+	tab.do("it is pinned", chromedp.Click(`[data-action="pin paged@prod"]`), chromedp.WaitVisible(`[data-action="pin paged@prod"][aria-pressed="true"]`))
 	tab.do("the alias is looked at", chromedp.Click(`//a[contains(., "prod → 1")]`), chromedp.WaitVisible("#version"))
 	if said := tab.text("#version"); said != "paged@1" {
 		t.Errorf("behind the alias stands %q after the rollback", said)
 	}
+	tab.do("on the worker it is pinned", chromedp.WaitVisible(".state.pinned"))
 	tab.do("and asked", chromedp.Click(`//a[text()="Talk to it"]`), chromedp.WaitVisible("#prompt"), chromedp.SendKeys("#prompt", "你是谁？"), chromedp.Click("#send"))
 	tab.until("version 1 answers", `document.querySelector('[data-model="paged@prod"]')?.parentElement.textContent.includes("paged@1")`)
-	tab.do("its lineage", chromedp.Navigate(url+"/#/adapters"), chromedp.Click(`[data-adapter="paged"] td a`), chromedp.WaitVisible("#report"))
+	tab.do("the pin is taken away", chromedp.Navigate(url+"/#/adapters"), chromedp.Click(`[data-action="pin paged@prod"]`),
+		chromedp.WaitVisible(`[data-action="pin paged@prod"][aria-pressed="false"]`))
+	tab.do("its lineage", chromedp.Click(`[data-adapter="paged"] td a`), chromedp.WaitVisible("#report"))
 	tab.do("workers", chromedp.Navigate(url+"/#/workers"), chromedp.WaitVisible("#workers .card"))
 
 	// The same page in Chinese, dark, on a phone.

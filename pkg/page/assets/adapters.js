@@ -42,13 +42,21 @@ function entry(adapter, refresh) {
       result.replaceChildren(problem(error));
     }
   };
+  const pins = adapter.pins ?? [];
+  // pin is the button that pins a version or an alias, or takes the pin away.
+  const pin = (which, label) => {
+    const pinned = pins.includes(String(which)), reference = `${adapter.name}@${which}`;
+    return h("button", { type: "button", class: "pin", "data-action": `pin ${reference}`, "aria-pressed": String(pinned), title: t("pinMeans"), "aria-label": t("pinOf", label),
+      onclick: act(() => call("POST", `${path(reference)}/${pinned ? "unpin" : "pin"}`)) }, t(pinned ? "pinned" : "pin"));
+  };
   const names = Object.entries(adapter.aliases ?? {}).map(([name, v]) => {
     const canary = adapter.canaries?.[name];
-    return h("a", { class: "state", href: `#/adapters/${encodeURIComponent(`${adapter.name}@${name}`)}` }, `${name} → ${v}${canary ? ` (${canary.version}: ${canary.share / 100} %)` : ""}`);
+    return h("span", { class: "row" }, h("a", { class: "state", href: `#/adapters/${encodeURIComponent(`${adapter.name}@${name}`)}` }, `${name} → ${v}${canary ? ` (${canary.version}: ${canary.share / 100} %)` : ""}`), pin(name, name));
   });
   return h("div", { class: "card", "data-adapter": adapter.name }, h("div", { class: "row" }, h("strong", { class: "grow" }, adapter.name), names),
     h("div", { class: "scroll" }, h("table", {}, h("tbody", {}, versions.toReversed().map((v) => h("tr", {},
       h("td", {}, h("a", { href: `#/adapters/${encodeURIComponent(`${adapter.name}@${v.version}`)}` }, t("version", v.version))),
+      h("td", {}, pin(v.version, t("version", v.version))),
       h("td", {}, v.base ?? ""), h("td", { class: "soft" }, t("published", when(v.published_at))), h("td", { class: "soft" }, `${number(v.size / 1024)} KiB`)))))),
     h("form", { class: "grid", onsubmit: act(() => {
       const body = { alias: alias.value };
@@ -82,7 +90,7 @@ async function one(place, reference) {
           .map(([name, v]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, name === t("job") ? h("a", { href: `#/jobs/${v}` }, v) : v)))))),
       h("h2", {}, t("metrics")), h("div", { class: "card scroll" }, table(manifest.metrics ?? {})),
       h("h2", {}, t("onWorkers")), h("div", { class: "card" }, (adapter.workers ?? []).map((w) =>
-        h("div", { class: "row" }, h("span", { class: "grow" }, w.worker), h("span", { class: `state ${w.state.state}` }, t(w.state.state)), w.state.reason ?? ""))));
+        h("div", { class: "row" }, h("span", { class: "grow" }, w.worker), h("span", { class: `state ${w.state.state}` }, t(w.state.state)), w.state.pinned && h("span", { class: "state pinned" }, t("pinned")), w.state.reason ?? ""))));
   } catch (error) {
     place.append(problem(error));
   }
