@@ -97,7 +97,7 @@ func (a *app) rootCommand() (*cobra.Command, error) {
 			fmt.Fprintln(a.err, "descant:", err)
 		}
 	})
-	return root, nil
+	return root, a.completeFlags(root)
 }
 
 // spelling accepts the flags of the tutorial beside ours: underscores, and two other names.

@@ -38,8 +38,8 @@ func (a *app) completionCommand() *cobra.Command {
 	for _, shell := range shells {
 		all.AddCommand(&cobra.Command{
 			Use: shell.name, Short: "Write the script for " + shell.name, Args: exactArgs(0), Example: shell.example,
-			Long: fmt.Sprintf(`Write the script that has %s complete commands and flags, and beside a running system the ids of jobs and the
-names of adapters.`, shell.name),
+			Long: fmt.Sprintf(`Write the script that has %s complete commands, flags and their values, and beside a running system the ids of
+jobs and the names of adapters, datasets and bases.`, shell.name),
 			RunE: func(cmd *cobra.Command, _ []string) error { return shell.write(cmd.Root(), a.out) },
 		})
 	}
@@ -70,17 +70,7 @@ func (a *app) completeFrom(list func(context.Context, *bus.Bus) ([]cobra.Complet
 		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		if err := a.loader.Load(firstOf(a.file, lookup(a.environ, "DESCANT_CONFIG")), a.environ); err != nil {
-			return nil, directive
-		}
-		names := a.known(cmd.Context(), list)
-		var fitting []cobra.Completion
-		for _, name := range names {
-			if strings.HasPrefix(name, begun) {
-				fitting = append(fitting, name)
-			}
-		}
-		return fitting, directive
+		return a.fitting(cmd, begun, a.running(list)), directive
 	}
 }
 

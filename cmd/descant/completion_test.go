@@ -59,6 +59,21 @@ func TestCompletionWithoutASystem(t *testing.T) {
 			t.Errorf("%v: %v %s", line, names, directive)
 		}
 	}
+	for _, c := range []struct {
+		line, want []string
+		directive  string
+	}{
+		{[]string{"export", "gguf", "--outtype", ""}, []string{"auto", "f32", "f16", "bf16", "q8_0"}, ":4"},
+		{[]string{"train", "--loss-on", ""}, []string{"full", "completion", "last_turn"}, ":4"},
+		{[]string{"train", "--bus-url", nowhere, "--model", "builtin:"}, []string{"builtin:tiny"}, ":0"},
+		{[]string{"finetune", "--bus-url", nowhere, "--dataset", ""}, nil, ":0"},
+		{[]string{"chat", "--adapter-dir", ""}, nil, ":16"},
+		{[]string{"up", "--device", ""}, []string{"auto", "xla", "cuda", "go"}, ":4"},
+	} {
+		if names, directive := offers(t, c.line...); !slices.Equal(names, c.want) || directive != c.directive {
+			t.Errorf("%v: %v %s, want %v %s", c.line, names, directive, c.want, c.directive)
+		}
+	}
 	// Where a folder can stand, files are offered all the same.
 	if names, directive := offers(t, "merge", "--bus-url", nowhere, ""); len(names) != 0 || directive != ":0" {
 		t.Errorf("merge: %v %s", names, directive)
@@ -87,6 +102,33 @@ func TestCompletionOfNames(t *testing.T) {
 	}
 	if names, _ := offers(t, "adapters", "show", "--bus-url", s.cfg.Bus.URL, "po"); !slices.Equal(names, []string{"poet@1", "poet"}) {
 		t.Errorf("adapters %v", names)
+	}
+	file := filepath.Join(t.TempDir(), "verses.jsonl")
+	if err := os.WriteFile(file, []byte(`{"instruction":"a","output":"b"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.registry.PushDataset(t.Context(), "verses", file, "verses.jsonl", 1, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.registry.SetAlias(t.Context(), "poet", "staging", 1); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		line, want []string
+		directive  string
+	}{
+		{[]string{"finetune", "--dataset", "v"}, []string{"verses"}, ":0"}, {[]string{"finetune", "--dataset", "b"}, []string{"builtin:sample"}, ":0"},
+		{[]string{"finetune", "--init-from", "poet@"}, []string{"poet@1"}, ":0"}, {[]string{"eval", "--adapter", "poet"}, []string{"poet@1", "poet"}, ":0"},
+		{[]string{"chat", "--model", badModel}, []string{badModel}, ":0"}, {[]string{"adapters", "pin", "poet@"}, []string{"poet@1"}, ":4"},
+		{[]string{"adapters", "rollback", "poet", "--alias", ""}, []string{"prod", "staging"}, ":4"},
+	} {
+		line := append([]string{c.line[0], "--bus-url", s.cfg.Bus.URL}, c.line[1:]...)
+		if c.line[0] == "adapters" {
+			line = append([]string{c.line[0], c.line[1], "--bus-url", s.cfg.Bus.URL}, c.line[2:]...)
+		}
+		if names, directive := offers(t, line...); !slices.Equal(names, c.want) || directive != c.directive {
+			t.Errorf("%v: %v %s, want %v %s", line, names, directive, c.want, c.directive)
+		}
 	}
 	if names, _ := offers(t, "adapters", "show", "--bus-url", s.cfg.Bus.URL, "q"); len(names) != 0 {
 		t.Errorf("adapters that begin with q: %v", names)

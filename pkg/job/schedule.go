@@ -48,6 +48,11 @@ type SchedulerKwargs struct {
 	MinLRRatio *float64 `json:"min_lr_ratio,omitempty"`
 }
 
+// Schedulers are the schedules of the learning rate.
+func Schedulers() []string {
+	return []string{SchedulerLinear, SchedulerCosine, SchedulerCosineMinLR, SchedulerConstant, SchedulerConstantWithWarmup, SchedulerWSD}
+}
+
 // schedulerKwargs are the settings that each schedule knows.
 var schedulerKwargs = map[string][]string{
 	SchedulerLinear:             nil,
@@ -60,8 +65,7 @@ var schedulerKwargs = map[string][]string{
 
 // schedule checks the learning rate's schedule and all that belongs to it.
 func (c *checker) schedule(t Training) {
-	c.oneOf("lr_scheduler_type", t.LRSchedulerType, SchedulerLinear, SchedulerCosine, SchedulerCosineMinLR, SchedulerConstant,
-		SchedulerConstantWithWarmup, SchedulerWSD)
+	c.oneOf("lr_scheduler_type", t.LRSchedulerType, Schedulers()...)
 	c.floatRange("warmup_ratio", t.WarmupRatio, 0, 1, "between 0 and 1")
 	c.intRange("warmup_steps", t.WarmupSteps, 0, maxSteps)
 	known, ok := schedulerKwargs[t.LRSchedulerType]
