@@ -10,8 +10,6 @@ import (
 
 	"descant/pkg/lora"
 	"descant/pkg/model"
-
-	"github.com/gomlx/compute"
 )
 
 // adapter is a loaded adapter: a range of columns of every layer's A and B.
@@ -81,93 +79,6 @@ func (t *adapterTable) retire(a *adapter) {
 func (t *adapterTable) release(a *adapter) {
 	if a.retired && a.users == 0 {
 		t.holders = slices.DeleteFunc(t.holders, func(h *adapter) bool { return h == a })
-	}
-}
-
-// adapterMemory holds A [in, columns] and B [columns, out] of every layer and projection, in the order of
-// model.Config.Projections. Only the loop touches it, between two steps.
-type adapterMemory struct {
-	projections []model.Projection
-	columns     int
-	a, b        [][]*model.Writable[float32] // [layer][projection]
-}
-
-func newAdapterMemory(backend compute.Backend, cfg *model.Config, columns int) (*adapterMemory, error) {
-	m := &adapterMemory{projections: cfg.Projections(), columns: columns}
-	if columns == 0 {
-		return m, nil
-	}
-	for range cfg.Layers {
-		var as, bs []*model.Writable[float32]
-		for _, p := range m.projections {
-			a, err := model.NewWritable[float32](backend, p.In, columns)
-			if err != nil {
-				m.free()
-				return nil, fmt.Errorf("make room for adapters: %w", err)
-			}
-			b, err := model.NewWritable[float32](backend, columns, p.Out)
-			if err != nil {
-				a.Free()
-				m.free()
-				return nil, fmt.Errorf("make room for adapters: %w", err)
-			}
-			as, bs = append(as, a), append(bs, b)
-		}
-		m.a, m.b = append(m.a, as), append(m.b, bs)
-	}
-	return m, nil
-}
-
-// inputs lists the arrays of a layer in the order of the graph's parameters.
-func (m *adapterMemory) inputs(layer int) []*model.Array {
-	var list []*model.Array
-	if m.columns > 0 {
-		for i := range m.projections {
-			list = append(list, m.a[layer][i].Array(), m.b[layer][i].Array())
-		}
-	}
-	return list
-}
-
-// write fills the columns of an adapter in one layer: all of them, zeros where it has no weights.
-func (m *adapterMemory) write(layer int, at *adapter, weights *lora.Adapter) error {
-	for i, p := range m.projections {
-		a, b := m.a[layer][i], m.b[layer][i]
-		for row := range p.In {
-			clear(a.Values()[row*m.columns+at.from : row*m.columns+at.to])
-		}
-		clear(b.Values()[at.from*p.Out : at.to*p.Out])
-		for _, module := range weights.Layers[layer] {
-			if module.Local == p.Module {
-				m.place(a.Values(), b.Values(), at.from, module, weights.Flats[layer])
-			}
-		}
-		if err := errors.Join(a.Commit(), b.Commit()); err != nil {
-			return fmt.Errorf("load adapter %q: %w", at.key, err)
-		}
-	}
-	return nil
-}
-
-// place transposes the matrices of a module, A [rank, in] and B [out, rank], into columns from.. of a [in, columns]
-// and rows from.. of b [columns, out]; the scale goes into b.
-func (m *adapterMemory) place(a, b []float32, from int, module lora.Module, flat []float32) {
-	for r := range module.Rank {
-		for i := range module.In {
-			a[i*m.columns+from+r] = flat[module.A+r*module.In+i]
-		}
-		for o := range module.Out {
-			b[(from+r)*module.Out+o] = float32(float64(flat[module.B+o*module.Rank+r]) * module.Scale)
-		}
-	}
-}
-
-func (m *adapterMemory) free() {
-	for layer := range m.a {
-		for i := range m.a[layer] {
-			m.a[layer][i].Free()
-			m.b[layer][i].Free()
-		}
 	}
 }
 

@@ -17,7 +17,7 @@ type stepInputs struct {
 	token    *model.Writable[int32]   // []
 	many     *model.Writable[bool]    // [rows, columns], the mask of manyAdapters; nil without adapters
 	start    *model.Writable[int32]   // []
-	one      *model.Writable[bool]    // [1, width], the mask of oneAdapter; nil where there is none
+	one      *model.Writable[bool]    // [rows, width], the mask of oneAdapter; nil where there is none
 }
 
 func newInputs(backend compute.Backend, plan layerPlan, b batchShape) (*stepInputs, error) {
@@ -45,9 +45,7 @@ func newInputs(backend compute.Backend, plan layerPlan, b batchShape) (*stepInpu
 	in.ids, in.cached, in.rows, in.token, in.start = integers(b.rows, b.tokens), integers(b.rows), integers(b.rows), integers(), integers()
 	in.cos, in.sin = numbers(b.rows, b.tokens, half), numbers(b.rows, b.tokens, half)
 	in.many = mask(b.rows, plan.columns)
-	if b.rows == 1 {
-		in.one = mask(1, plan.width)
-	}
+	in.one = mask(b.rows, plan.width)
 	if err != nil {
 		in.free()
 		return nil, fmt.Errorf("make room for the inputs of a step: %w", err)

@@ -16,6 +16,8 @@ type layerGraph struct {
 	shape layerShape
 	in    map[string]*Node
 	mask  *Node // [rows·tokens, columns or width] bool
+	// middles are the products with A, by the name of A.
+	middles map[string]*Node
 }
 
 // inputs lists the parameters of the layer's graph, in order. They are f32 where nothing else is said:
@@ -29,7 +31,7 @@ type layerGraph struct {
 //	mask [rows, width] bool            only for oneAdapter: the adapter's columns in the slice
 //	keys, values [cache rows, key/value heads, context, D]
 //	the layer's weights                model.Config.LayerTensors as they are in memory (f32 or bf16), wide ones in pieces
-//	A [in, columns], B [columns, out]  only with adapters: for each of model.Config.Projections
+//	A and B                            only with adapters: see columnShapes
 func (p layerPlan) inputs(s layerShape) (names []string, list []shapes.Shape) {
 	add := func(name string, dtype dtypes.DType, dims ...int) {
 		names, list = append(names, name), append(list, shapes.Make(dtype, dims...))
@@ -55,10 +57,7 @@ func (p layerPlan) inputs(s layerShape) (names []string, list []shapes.Shape) {
 		names, list = append(names, w.name), append(list, w.shape)
 	}
 	if s.mode != noAdapter {
-		for _, proj := range cfg.Projections() {
-			add(proj.Module+".A", dtypes.Float32, proj.In, p.columns)
-			add(proj.Module+".B", dtypes.Float32, p.columns, proj.Out)
-		}
+		p.adapters.each(func(name string, shape shapes.Shape) { add(name, shape.DType, shape.Dimensions...) })
 	}
 	return names, list
 }
@@ -73,7 +72,7 @@ func compileLayer(c *model.Compiler, plan layerPlan, s layerShape) (*model.Progr
 		for i, n := range nodes {
 			in[names[i]] = n
 		}
-		return (&layerGraph{layerPlan: plan, shape: s, in: in}).build()
+		return (&layerGraph{layerPlan: plan, shape: s, in: in, middles: map[string]*Node{}}).build()
 	})
 }
 
@@ -94,24 +93,6 @@ func (l *layerGraph) build() []*Node {
 		return []*Node{x, Stack([]*Node{k, v}, 2)}
 	}
 	return []*Node{x, l.update(in["keys"], k), l.update(in["values"], v)}
-}
-
-// linear is x·W + b and, for every row of x, its adapter's part.
-func (l *layerGraph) linear(module string, x, weight, bias *Node) *Node {
-	y := l.product(module, x, weight, bias)
-	if l.mask == nil {
-		return y
-	}
-	a, b := l.in[module+".A"], l.in[module+".B"]
-	if start := l.in["start"]; start != nil {
-		zero := ZerosLike(start)
-		a = DynamicSlice(a, []*Node{zero, start}, []int{a.Shape().Dim(0), l.width})
-		b = DynamicSlice(b, []*Node{start, zero}, []int{l.width, b.Shape().Dim(1)})
-	}
-	middle := Dot(x, a).General([]int{1}, nil, []int{0}, nil)
-	// Selecting, not multiplying: an overflow in another adapter's columns must not become a NaN in this row.
-	middle = Where(l.mask, middle, ZerosLike(middle))
-	return Add(y, Dot(middle, b).General([]int{1}, nil, []int{0}, nil))
 }
 
 // pick takes the rows of a cache that the batch is about, or all of it.

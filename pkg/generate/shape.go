@@ -17,7 +17,7 @@ type adapterMode int
 const (
 	// noAdapter: no row has an adapter, the graph knows of none.
 	noAdapter adapterMode = iota
-	// oneAdapter: the batch is one row, and a slice of the columns holds its adapter.
+	// oneAdapter: all rows that have an adapter have the same one, and a slice of the columns holds it.
 	oneAdapter
 	// manyAdapters: all columns, and a mask of each row's own.
 	manyAdapters
@@ -50,6 +50,7 @@ type layerPlan struct {
 	// columns is the number of adapter columns, 0 without adapters; width of them side by side are what [oneAdapter]
 	// takes, 0 where the device cannot.
 	columns, width int
+	adapters       columnShapes
 	// inPlace: the cache is written from Go, and the graph returns the new keys and values instead of a new cache.
 	inPlace bool
 	// weights are a layer's, embed and head the shapes of the embedding and the output matrix.
@@ -96,6 +97,9 @@ func (p layerPlan) shapes(longest int) (list []stepShape, required int) {
 		if rows > 1 {
 			add(rows, 1, general)
 			add(rows, 1, noAdapter)
+			if p.width > 0 {
+				add(rows, 1, oneAdapter)
+			}
 		}
 	}
 	return list, required
@@ -118,10 +122,20 @@ func (p layerPlan) modes(batch []*sequence) []adapterMode {
 	if p.columns == 0 {
 		return []adapterMode{noAdapter}
 	}
-	if !slices.ContainsFunc(batch, func(s *sequence) bool { return s.adapter != nil }) {
-		return []adapterMode{noAdapter, manyAdapters}
+	var one *adapter
+	for _, s := range batch {
+		switch {
+		case s.adapter == nil:
+		case one != nil && one != s.adapter:
+			return []adapterMode{manyAdapters}
+		default:
+			one = s.adapter
+		}
 	}
-	if len(batch) == 1 && batch[0].adapter.to-batch[0].adapter.from <= p.width {
+	switch {
+	case one == nil:
+		return []adapterMode{noAdapter, manyAdapters}
+	case one.to-one.from <= p.width:
 		return []adapterMode{oneAdapter, manyAdapters}
 	}
 	return []adapterMode{manyAdapters}

@@ -191,8 +191,10 @@ func (s *stepper) run(shape stepShape, batch []*sequence, n int, wanted bool) ([
 // fill sets the inputs of a step apart from the ids. Rows of the batch without a sequence compute something that
 // nobody reads.
 func (s *stepper) fill(in *stepInputs, shape stepShape, batch []*sequence, n int) error {
-	if in.many != nil {
-		clear(in.many.Values())
+	for _, mask := range []*model.Writable[bool]{in.many, in.one} {
+		if mask != nil {
+			clear(mask.Values())
+		}
 	}
 	in.token.Values()[0] = int32(n - 1)
 	s.idle(in, shape, batch)
@@ -218,9 +220,8 @@ func (s *stepper) mask(in *stepInputs, shape stepShape, at int, a *adapter) {
 	if shape.mode == oneAdapter {
 		start := min(a.from, s.plan.columns-s.plan.width)
 		in.start.Values()[0] = int32(start)
-		clear(in.one.Values())
 		for c := a.from; c < a.to; c++ {
-			in.one.Values()[c-start] = true
+			in.one.Values()[at*s.plan.width+c-start] = true
 		}
 		return
 	}

@@ -42,7 +42,9 @@ func newStepper(backend compute.Backend, base *model.Model, opts Options, a arra
 		plan: layerPlan{config: cfg, rows: opts.MaxRows, columns: max(0, opts.Slots) * opts.MaxRank, inPlace: backend.HasSharedBuffers(),
 			verify: opts.DraftTokens + 1, embed: base.Embed.Shape(), head: base.Head.Shape()},
 	}
+	s.plan.adapters = columnShapes{dtype: dtypes.Float32, columns: s.plan.columns, groups: cfg.SharedInputs()}
 	if opts.DType == BF16 {
+		s.plan.adapters.dtype = dtypes.BFloat16
 		s.compiler, s.packs = model.NewPackingCompiler(s.compiler)
 	}
 	if s.plan.columns > 0 && backend.Capabilities().Operations[compute.OpTypeDynamicSlice] {
@@ -75,7 +77,7 @@ func (s *stepper) prepare(a arrangement) (err error) {
 	}
 	backend, cfg := s.compiler.Backend(), s.base.Config
 	s.cache = newCache(backend, cfg, s.plan.rows, s.plan.inPlace)
-	if s.adapters, err = newAdapterMemory(backend, cfg, s.plan.columns); err != nil {
+	if s.adapters, err = newAdapterMemory(backend, cfg.Layers, s.plan.adapters); err != nil {
 		return err
 	}
 	if err := s.prepareHead(packHead); err != nil {

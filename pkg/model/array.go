@@ -6,6 +6,7 @@ import (
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/dtypes/bfloat16"
 	"github.com/gomlx/compute/shapes"
 )
 
@@ -18,7 +19,7 @@ type Array struct {
 
 // Number is an element type that arrays are made from and read as.
 type Number interface {
-	float32 | float64 | int32 | uint32 | bool
+	float32 | float64 | int32 | uint32 | bool | bfloat16.BFloat16
 }
 
 // Shape is dtype and dimensions.

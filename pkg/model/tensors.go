@@ -29,6 +29,12 @@ func (c *Config) Projections() []Projection {
 	}
 }
 
+// SharedInputs lists the same linear maps, those together that are computed from one input.
+func (c *Config) SharedInputs() [][]Projection {
+	p := c.Projections()
+	return [][]Projection{p[0:3], p[3:4], p[4:6], p[6:7]}
+}
+
 // Names of the tensors outside the layers.
 const (
 	EmbedName = "model.embed_tokens.weight"
