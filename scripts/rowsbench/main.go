@@ -4,7 +4,9 @@
 //
 // It writes the rows (instructions of many lengths, made from a seed, no two alike) into the file unless that is there,
 // tokenizes them as the tokenizer service does, opens the shards and goes through them in training order, and prints one
-// line of JSON. With -service the rows go through a job, and the memory is that of the process `descant tokenizer`. hf.py beside it does the same with Hugging Face's tokenizers from Python.
+// line of JSON. Seconds and processor time are those of rows becoming shards, without the loading of the tokenizer. With
+// -service the rows go through a job, and the memory is that of the process `descant tokenizer`. hf.py beside it makes the
+// same shards with Hugging Face's tokenizers from Python.
 package main
 
 import (
@@ -19,6 +21,7 @@ import (
 	"path/filepath"
 	"runtime/pprof"
 	"strings"
+	"syscall"
 	"time"
 
 	"descant/pkg/dataset"
@@ -39,6 +42,7 @@ type result struct {
 	Rows          int64   `json:"rows"`
 	Tokens        int64   `json:"tokens"`
 	Seconds       float64 `json:"seconds"`
+	CPUSeconds    float64 `json:"cpu_seconds,omitempty"` // of all processors, user and system
 	RowsPerSecond float64 `json:"rows_per_second"`
 	LoadedRSS     int64   `json:"loaded_rss_bytes"` // peak until the base's tokenizer is loaded
 	PeakRSS       int64   `json:"peak_rss_bytes"`
@@ -107,13 +111,13 @@ func measure(model, file string) (*result, error) {
 	}
 	defer os.RemoveAll(dir)
 	training := job.DefaultTraining()
-	started := time.Now()
+	started, used := time.Now(), cpuSeconds()
 	made, err := enc.Tokenise(context.Background(), []tokenizer.Part{{Path: file, Name: file, Weight: 1}}, training, dir, tokenizer.TokeniseOptions(training))
 	if err != nil {
 		return nil, err
 	}
 	part := made[0]
-	r := &result{LoadedRSS: loaded, Rows: part.Rows, Tokens: part.Tokens, Seconds: time.Since(started).Seconds(), PeakRSS: device.MemoryFacts().PeakRSS, Shards: len(part.Shards)}
+	r := &result{LoadedRSS: loaded, Rows: part.Rows, Tokens: part.Tokens, Seconds: time.Since(started).Seconds(), CPUSeconds: cpuSeconds() - used, PeakRSS: device.MemoryFacts().PeakRSS, Shards: len(part.Shards)}
 	r.RowsPerSecond = float64(r.Rows) / r.Seconds
 	var paths []string
 	for _, name := range part.Shards {
@@ -127,6 +131,15 @@ func measure(model, file string) (*result, error) {
 	}
 	r.OrderPeakRSS = device.MemoryFacts().PeakRSS
 	return r, nil
+}
+
+// cpuSeconds is the time of processors that this process took.
+func cpuSeconds() float64 {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		panic(err) // there is always one
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()).Seconds()
 }
 
 // inOrder opens shards and goes through their rows as the first epoch of a training does.
