@@ -1,5 +1,6 @@
 """Tokenizes the rows of a JSONL file into a Parquet shard with Hugging Face's tokenizers; the counterpart of main.go.
 
+    pip install tokenizers pyarrow transformers jinja2
     python hf.py MODEL_FOLDER ROWS.jsonl [--template]
 
 The rows become the columns of descant's shards (input_ids, labels, row, line), in zstd Parquet written by pyarrow, and all
