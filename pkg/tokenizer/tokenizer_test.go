@@ -235,9 +235,11 @@ func TestClosedAndConcurrent(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 200 {
-				if got := tok.Encode("你好 world"); !slices.Equal(got, want) {
-					t.Errorf("got %v, want %v", got, want)
-					return
+				for _, encode := range []func(string) []int32{tok.Encode, tok.EncodePlain} {
+					if got := encode("你好 world"); !slices.Equal(got, want) {
+						t.Errorf("got %v, want %v", got, want)
+						return
+					}
 				}
 			}
 		})
@@ -245,7 +247,7 @@ func TestClosedAndConcurrent(t *testing.T) {
 	wg.Wait()
 	tok.Close()
 	tok.Close()
-	if got := tok.Encode("x"); len(got) != 0 {
+	if got := append(tok.Encode("x"), tok.EncodePlain("x")...); len(got) != 0 {
 		t.Errorf("a closed tokenizer gave %v", got)
 	}
 	if _, err := Load(t.TempDir()); err == nil || !strings.Contains(err.Error(), "tokenizer.json") {
