@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"text/template"
 
@@ -44,7 +45,8 @@ func ollamaTemplates() []ollamaTemplate {
 func NewModelfile(t *tokenizer.Tokenizer, from, adapter string) (*Modelfile, error) {
 	m := &Modelfile{From: from, Adapter: adapter}
 	for _, id := range t.EOS() {
-		if text := t.Decode([]int32{id}, false); text != "" {
+		// It stops at the id itself, too, which the GGUF file names.
+		if text := t.Decode([]int32{id}, false); text != "" && writable(text) {
 			m.stops = append(m.stops, text)
 		}
 	}
@@ -109,7 +111,7 @@ func (r *renderings) defaultSystem(candidate *template.Template, messages turns)
 		return "", false
 	}
 	system := own[len(before) : len(own)-len(after)]
-	return system, !strings.Contains(system, `"""`) && r.same(candidate, messages, system)
+	return system, writable(system) && r.same(candidate, messages, system)
 }
 
 // same compares one conversation. Ollama puts the default system message before it.
@@ -151,7 +153,23 @@ func (m *Modelfile) String() string {
 		fmt.Fprintf(&b, "SYSTEM \"\"\"%s\"\"\"\n", m.system)
 	}
 	for _, stop := range m.stops {
-		fmt.Fprintf(&b, "PARAMETER stop %q\n", stop)
+		fmt.Fprintf(&b, "PARAMETER stop %s\n", quoted(stop))
 	}
 	return b.String()
+}
+
+// quoted puts a text into the quotes of a Modelfile, within which nothing is escaped.
+func quoted(text string) string {
+	if strings.ContainsAny(text, "\"\n") {
+		return `"""` + text + `"""`
+	}
+	return `"` + text + `"`
+}
+
+// writable says whether a Modelfile can hold a text: Ollama's parser drops what cannot be printed, and a text ends with its
+// quotes.
+func writable(text string) bool {
+	return !strings.Contains(text, `"""`) && strings.IndexFunc(text, func(r rune) bool {
+		return !strconv.IsPrint(r) && r != '\t' && r != '\n'
+	}) < 0
 }

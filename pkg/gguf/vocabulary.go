@@ -1,8 +1,8 @@
 package gguf
 
 import (
+	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,9 +15,11 @@ import (
 // Kinds of tokens in llama.cpp.
 const (
 	tokenNormal      = 1
+	tokenUnknown     = 2
 	tokenControl     = 3
 	tokenUserDefined = 4
 	tokenUnused      = 5
+	tokenByte        = 6
 )
 
 // preTokenizers are the regular expressions that split text before the merges, by llama.cpp's names of them.
@@ -35,35 +37,17 @@ type tokenizerFile struct {
 		Content string `json:"content"`
 		Special bool   `json:"special"`
 	} `json:"added_tokens"`
-	PreTokenizer  splitter      `json:"pre_tokenizer"`
+	Normalizer    transform     `json:"normalizer"`
+	PreTokenizer  transform     `json:"pre_tokenizer"`
 	PostProcessor postProcessor `json:"post_processor"`
 	Model         struct {
 		Type         string            `json:"type"`
 		ByteFallback bool              `json:"byte_fallback"`
+		IgnoreMerges bool              `json:"ignore_merges"`
+		Unknown      string            `json:"unk_token"`
 		Vocab        map[string]int    `json:"vocab"`
 		Merges       []json.RawMessage `json:"merges"`
 	} `json:"model"`
-}
-
-// splitter is a pre-tokenizer, possibly a sequence of them.
-type splitter struct {
-	Type    string `json:"type"`
-	Pattern struct {
-		Regex string `json:"Regex"`
-	} `json:"pattern"`
-	Parts []splitter `json:"pretokenizers"`
-}
-
-func (s splitter) regex() string {
-	if s.Pattern.Regex != "" {
-		return s.Pattern.Regex
-	}
-	for _, part := range s.Parts {
-		if r := part.regex(); r != "" {
-			return r
-		}
-	}
-	return ""
 }
 
 // postProcessor puts special tokens around a text; it may be a sequence.
@@ -80,8 +64,8 @@ func (p postProcessor) begins() bool {
 	return len(p.Single) > 0 && p.Single[0].Special != nil || slices.ContainsFunc(p.Parts, postProcessor.begins)
 }
 
-// vocabularyFields is a byte-level BPE tokenizer in llama.cpp's fields. Ids up to vocab that the tokenizer does not
-// know are filled with unused tokens. Any other kind of tokenizer is refused.
+// vocabularyFields is a tokenizer in llama.cpp's fields. Ids up to vocab that the tokenizer does not know are filled with
+// unused tokens. A tokenizer that llama.cpp does not know is refused.
 func vocabularyFields(dir string, vocab int) ([]Field, error) {
 	data, err := os.ReadFile(filepath.Join(dir, "tokenizer.json"))
 	if err != nil {
@@ -91,25 +75,44 @@ func vocabularyFields(dir string, vocab int) ([]Field, error) {
 	if err := json.Unmarshal(data, &file); err != nil {
 		return nil, fmt.Errorf("tokenizer.json: %w", err)
 	}
-	pre, ok := preTokenizers()[file.PreTokenizer.regex()]
-	if file.Model.Type != "BPE" || file.Model.ByteFallback || !ok {
-		return nil, errors.New("its tokenizer is not of a kind that can be exported (byte-level BPE as Qwen 2, Qwen 3 or Llama 3 have it); " +
-			"use the GGUF file that others publish of this base, or llama.cpp's convert_hf_to_gguf.py, and export only the adapter")
+	var fields []Field
+	switch {
+	case file.Model.Type != "BPE":
+		return nil, errTokenizer
+	case file.Model.ByteFallback:
+		fields, err = file.pieceFields(vocab)
+	default:
+		fields, err = file.byteLevelFields(vocab)
 	}
-	tokens, kinds, err := file.tokens(vocab)
 	if err != nil {
 		return nil, err
-	}
-	merges, err := file.merges()
-	if err != nil {
-		return nil, err
-	}
-	fields := []Field{
-		{"tokenizer.ggml.model", "gpt2"}, {"tokenizer.ggml.pre", pre}, {"tokenizer.ggml.tokens", tokens},
-		{"tokenizer.ggml.token_type", kinds}, {"tokenizer.ggml.merges", merges},
 	}
 	special, err := specialFields(dir, file.PostProcessor.begins())
 	return append(fields, special...), err
+}
+
+// byteLevelFields is a byte-level BPE tokenizer.
+func (f tokenizerFile) byteLevelFields(vocab int) ([]Field, error) {
+	var regex string
+	for _, step := range f.PreTokenizer.flat() {
+		regex = cmp.Or(regex, step.Pattern.Regex)
+	}
+	pre := preTokenizers()[regex]
+	if pre == "" {
+		return nil, errTokenizer
+	}
+	tokens, kinds, err := f.tokens(vocab)
+	if err != nil {
+		return nil, err
+	}
+	merges, err := f.merges()
+	if err != nil {
+		return nil, err
+	}
+	return []Field{
+		{"tokenizer.ggml.model", "gpt2"}, {"tokenizer.ggml.pre", pre}, {"tokenizer.ggml.tokens", tokens},
+		{"tokenizer.ggml.token_type", kinds}, {"tokenizer.ggml.merges", merges},
+	}, nil
 }
 
 func (f tokenizerFile) tokens(vocab int) (tokens []string, kinds []int32, err error) {

@@ -98,7 +98,11 @@ func run(ctx context.Context, node, parity string) error {
 	if err != nil {
 		return err
 	}
-	data, err := json.Marshal(append(checks, tiny))
+	pieces, err := exportPieces(ctx, filepath.Join(dir, "pieces"))
+	if err != nil {
+		return fmt.Errorf("pieces: %w", err)
+	}
+	data, err := json.Marshal(append(checks, tiny, pieces))
 	if err != nil {
 		return err
 	}
