@@ -153,8 +153,8 @@ func (c *curve) picture(width int) (lines []string) {
 		lines = append(lines, fmt.Sprintf("─ train  • eval, last %.4f after step %d", last.loss, last.step))
 	}
 	for i := max(len(lines)-2, 0); i < len(lines); i++ {
-		if r := []rune(lines[i]); !strings.Contains(lines[i], "\x1b") && len(r) > width {
-			lines[i] = string(r[:max(width, 0)])
+		if !strings.Contains(lines[i], "\x1b") {
+			lines[i] = cut(lines[i], width)
 		}
 	}
 	return lines

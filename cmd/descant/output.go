@@ -74,6 +74,17 @@ func cellWidth(s string) int {
 	return n
 }
 
+// cut shortens a line to a number of columns.
+func cut(line string, width int) string {
+	used := 0
+	for i, r := range line {
+		if used += cellWidth(string(r)); used > width {
+			return line[:i]
+		}
+	}
+	return line
+}
+
 // bytesText writes a size for people.
 func bytesText(n int64) string {
 	switch {

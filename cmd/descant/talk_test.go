@@ -96,6 +96,15 @@ func TestSideBySide(t *testing.T) {
 	}
 }
 
+func TestCut(t *testing.T) {
+	t.Parallel()
+	for width, want := range map[int]string{-1: "", 0: "", 1: "a", 2: "a", 3: "a你", 4: "a你b", 9: "a你b"} {
+		if got := cut("a你b", width); got != want {
+			t.Errorf("%d columns: %q, want %q", width, got, want)
+		}
+	}
+}
+
 func TestHistoryIsPrivate(t *testing.T) {
 	t.Parallel()
 	home := t.TempDir()

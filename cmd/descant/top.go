@@ -174,7 +174,12 @@ func (a *app) showLoad(now *load, once bool) error {
 		switch {
 		case once:
 		case terminal(a.out):
-			text = "\x1b[H\x1b[2J" + text
+			var picture strings.Builder
+			picture.WriteString("\x1b[H\x1b[2J")
+			for line := range strings.Lines(text) { // one that wraps would take the others out of their columns
+				picture.WriteString(cut(strings.TrimSuffix(line, "\n"), columns(a.out)-1) + "\n")
+			}
+			text = picture.String()
 		default:
 			text += "\n"
 		}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 const (
@@ -216,6 +217,11 @@ func TestWatchAtATerminal(t *testing.T) {
 	top.types(ctrlC)
 	if code := top.code(); code != 0 {
 		t.Errorf("top ends with exit code %d", code)
+	}
+	for line := range strings.Lines(top.plain()) {
+		if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 100 {
+			t.Errorf("top writes a line of %d columns at a terminal of 100: %q", n, line)
+		}
 	}
 	if rec, err := s.Bus.Job(t.Context(), job); err != nil || rec.Job.GetState() != "training" {
 		t.Errorf("the job that was watched is %v, %v", rec.Job.GetState(), err)
