@@ -10,7 +10,8 @@ import (
 // TestHandler reads the page and a module of it, each with the policy that lets it load nothing from elsewhere.
 func TestHandler(t *testing.T) {
 	t.Parallel()
-	for path, want := range map[string]string{"/": "text/html", "/assets/main.js": "javascript", "/assets/style.css": "text/css"} {
+	for path, want := range map[string]string{"/": "text/html", "/assets/main.js": "javascript", "/assets/style.css": "text/css",
+		"/assets/uplot/uPlot.esm.js": "javascript", "/assets/uplot/uPlot.min.css": "text/css"} {
 		answer := httptest.NewRecorder()
 		Handler().ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, http.NoBody))
 		if kind := answer.Header().Get("Content-Type"); answer.Code != http.StatusOK || !strings.Contains(kind, want) {

@@ -23,7 +23,7 @@ func tour(system *api, b *browser) error {
 		return err
 	}
 	b.show("jobs/" + first)
-	b.until("180 steps", `document.querySelector(".chart .train")?.getAttribute("points").trim().split(" ").length >= 180`)
+	b.until("180 steps", `document.querySelector(".chart")?.dataset.train >= 180`)
 	b.shoot("job-en-light")
 	b.do("the end of the job", chromedp.WaitVisible("#talk"))
 	b.do("a question", chromedp.Click("#talk"), chromedp.WaitVisible("#prompt"), chromedp.SendKeys("#prompt", question), chromedp.Click("#send"))
@@ -57,7 +57,7 @@ func tour(system *api, b *browser) error {
 	b.shoot("adapters-zh-dark")
 	b.size(390, 700)
 	b.show("jobs/" + first)
-	b.until("the whole curve", `document.querySelector(".chart .train")?.getAttribute("points").trim().split(" ").length >= 300`)
+	b.until("the whole curve", `document.querySelector(".chart")?.dataset.train >= 300`)
 	b.shoot("job-phone-zh-dark")
 	return b.err
 }

@@ -44,11 +44,20 @@ func TestPage(t *testing.T) {
 	tab.shoot("data-en-light")
 	tab.do("a job is started", chromedp.Navigate(url+"/#/data"), chromedp.Click(".train-on"), chromedp.WaitVisible("#start"),
 		chromedp.SendKeys("#name", "paged"), chromedp.SetValue("#steps", "12"), chromedp.Click("summary"), chromedp.SetValue("#share", "0.25"), chromedp.Click("#start"))
-	tab.do("the curve moves", chromedp.WaitVisible(".chart .train"))
-	tab.until("the curve has the points of all steps", `document.querySelector(".chart .train")?.getAttribute("points").trim().split(" ").length >= 12`)
+	tab.do("the curve moves", chromedp.WaitVisible(".chart canvas"))
+	tab.until("the curve has the points of all steps", `document.querySelector(".chart")?.dataset.train >= 12`)
 	tab.do("the job ends", chromedp.WaitVisible("#talk"))
-	tab.until("the evaluations are a curve of their own: of the base, and after 2, 4, … steps", `document.querySelectorAll(".chart circle").length >= 6 &&
-		document.querySelector(".chart .evals").getAttribute("points").trim().split(" ").length === document.querySelectorAll(".chart circle").length`)
+	tab.until("the evaluations are a curve of their own: of the base, and after 2, 4, … steps", `document.querySelector(".chart").dataset.evals >= 6`)
+	tab.until("both curves are drawn in their colours", `(() => {
+		const canvas = document.querySelector(".chart canvas"), style = getComputedStyle(document.documentElement);
+		const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+		return ["--train-line", "--eval-line"].every((name) => {
+			const [r, g, b] = style.getPropertyValue(name).trim().match(/[0-9a-f]{2}/g).map((part) => parseInt(part, 16));
+			let points = 0;
+			for (let i = 0; i < data.length; i += 4) points += data[i] === r && data[i + 1] === g && data[i + 2] === b;
+			return points > 50;
+		});
+	})()`)
 	if said := tab.text("main"); strings.Contains(said, "null") || strings.Contains(said, "[object") || strings.Contains(said, "undefined") {
 		t.Errorf("the job's page says %q", said)
 	}

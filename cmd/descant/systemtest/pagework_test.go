@@ -25,7 +25,7 @@ func TestPageControlsWork(t *testing.T) {
 	tab := openTab(t, url)
 	tab.do("a long job", chromedp.Navigate(url+"/#/jobs/new"), chromedp.WaitVisible("#start"), chromedp.SetValue("#base", base),
 		chromedp.SetValue("#steps", "100000"), chromedp.Click("#start"))
-	tab.do("it trains", chromedp.WaitVisible(".state.training"), chromedp.WaitVisible(".chart .train"))
+	tab.do("it trains", chromedp.WaitVisible(".state.training"), chromedp.WaitVisible(".chart canvas"))
 	tab.do("it is paused", chromedp.Click(`[data-action="pause"]`), chromedp.WaitVisible(".state.paused"), chromedp.WaitVisible(`[data-action="resume"]`))
 	tab.until("and says so to readers of the screen", `document.querySelector("#said").textContent.endsWith("paused")`)
 	tab.do("it goes on", chromedp.Click(`[data-action="resume"]`), chromedp.WaitVisible(".state.training"))

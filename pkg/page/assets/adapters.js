@@ -1,5 +1,5 @@
 import { blob, call, hasKey, problem } from "./api.js";
-import { field, fill, h } from "./dom.js";
+import { every, field, fill, h, renew } from "./dom.js";
 import { table } from "./data.js";
 import { number, t, when } from "./words.js";
 
@@ -72,7 +72,7 @@ async function one(place, reference) {
   place.append(h("h1", {}, reference));
   try {
     const adapter = await call("GET", path(reference)), version = `${adapter.name}@${adapter.version.version}`;
-    const { manifest } = adapter, result = h("div");
+    const { manifest } = adapter, result = h("div"), workers = h("div", { class: "card" });
     const file = `${path(reference)}/files/report.html`;
     // A link cannot carry a key, and a page opened from here would be held to this one's policy: with a key it is saved.
     const save = async () => {
@@ -89,8 +89,18 @@ async function one(place, reference) {
         [[t("base"), manifest.base], [t("job"), manifest.job], [t("parent"), manifest.parent], ["sha256", adapter.version.digest]].filter(([, v]) => v)
           .map(([name, v]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, name === t("job") ? h("a", { href: `#/jobs/${v}` }, v) : v)))))),
       h("h2", {}, t("metrics")), h("div", { class: "card scroll" }, table(manifest.metrics ?? {})),
-      h("h2", {}, t("onWorkers")), h("div", { class: "card" }, (adapter.workers ?? []).map((w) =>
-        h("div", { class: "row" }, h("span", { class: "grow" }, w.worker), h("span", { class: `state ${w.state.state}` }, t(w.state.state)), w.state.pinned && h("span", { class: "state pinned" }, t("pinned")), w.state.reason ?? ""))));
+      h("h2", {}, t("onWorkers")), workers);
+    // How far it is there changes while one looks.
+    const paint = (list) => renew(workers, (list ?? []).map((w) =>
+      h("div", { class: "row" }, h("span", { class: "grow" }, w.worker), h("span", { class: `state ${w.state.state}` }, t(w.state.state)), w.state.pinned && h("span", { class: "state pinned" }, t("pinned")), w.state.reason ?? "")));
+    paint(adapter.workers);
+    every(2000, place, async () => {
+      try {
+        paint((await call("GET", path(reference))).workers);
+      } catch (error) {
+        renew(workers, problem(error));
+      }
+    });
   } catch (error) {
     place.append(problem(error));
   }

@@ -1,42 +1,51 @@
-const width = 720, height = 260, left = 48, right = 10, top = 10, bottom = 26;
+import uPlot from "./uplot/uPlot.esm.js";
 
-function node(name, attributes, text) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  if (text !== undefined) element.textContent = text;
-  return element;
+const height = 260;
+
+function colour(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
-// ticks are about four round numbers between two others.
-function ticks(from, to) {
-  const raw = (to - from) / 4, power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].find((m) => m * power >= raw) * power;
-  const list = [];
-  for (let v = Math.ceil(from / step) * step; v <= to + step / 1e6; v += step) list.push(Number(v.toPrecision(6)));
-  return list;
-}
+// lossChart draws losses over steps: of the training as a line, of evaluations as points that are joined. words names the
+// chart, the steps and both losses. element is for the page; draw takes two Maps of step to loss and the number of steps.
+export function lossChart(words) {
+  const element = document.createElement("div");
+  element.className = "chart";
+  element.setAttribute("role", "img");
+  let plot = null, last = 1;
 
-// chart draws losses over steps: train is a line, evals are points. Each is a list of [step, loss].
-export function chart(label, train, evals, total) {
-  const svg = node("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", role: "img", "aria-label": label });
-  const finite = (list) => list.filter(([, loss]) => Number.isFinite(loss));
-  train = finite(train);
-  evals = finite(evals);
-  const losses = [...train, ...evals].map(([, loss]) => loss);
-  if (losses.length === 0) return svg;
-  const low = losses.reduce((a, b) => Math.min(a, b)), high = losses.reduce((a, b) => Math.max(a, b)), room = (high - low || 1) * 0.06;
-  const bottomLoss = low - room, topLoss = high + room, last = [...train, ...evals].reduce((most, [step]) => Math.max(most, step), total || 1);
-  const x = (step) => left + (width - left - right) * step / last;
-  const y = (loss) => top + (height - top - bottom) * (topLoss - loss) / (topLoss - bottomLoss);
-  for (const loss of ticks(bottomLoss, topLoss)) {
-    svg.append(node("line", { class: "axis", x1: left, x2: width - right, y1: y(loss), y2: y(loss) }),
-      node("text", { x: left - 6, y: y(loss) + 4, "text-anchor": "end" }, String(loss)));
-  }
-  for (const step of ticks(0, last).filter(Number.isInteger)) {
-    svg.append(node("text", { x: x(step), y: height - 8, "text-anchor": "middle" }, String(step)));
-  }
-  const points = (list) => list.map(([step, loss]) => `${x(step).toFixed(1)},${y(loss).toFixed(1)}`).join(" ");
-  svg.append(node("polyline", { class: "train", points: points(train) }), node("polyline", { class: "evals", points: points(evals) }));
-  for (const [step, loss] of evals) svg.append(node("circle", { cx: x(step), cy: y(loss), r: 3.5 }));
-  return svg;
+  const axis = (more) => ({ stroke: () => colour("--soft"), grid: { stroke: () => colour("--line"), width: 1 }, ticks: { show: false }, ...more });
+  const line = (label, name, more) => ({ label, stroke: () => colour(name), spanGaps: true, value: (_, loss) => loss?.toFixed(3) ?? "–", ...more });
+  const options = () => ({
+    width: element.clientWidth || 720, height,
+    scales: { x: { time: false, range: () => [0, last] } },
+    axes: [axis({ grid: { show: false } }), axis({ size: 52 })],
+    series: [{ label: words.steps },
+      line(words.train, "--train-line", { width: 2, points: { show: false } }),
+      line(words.evals, "--eval-line", { width: 1.5, points: { show: true, size: 7, fill: () => colour("--eval-line") } })],
+  });
+
+  // The canvas follows the width of the page, and its colours.
+  const fit = new ResizeObserver(() => plot?.setSize({ width: element.clientWidth, height }));
+  const paint = new MutationObserver(() => (element.isConnected ? plot?.redraw() : paint.disconnect()));
+
+  const draw = (train, evals, total) => {
+    const steps = [...new Set([...train.keys(), ...evals.keys()])].sort((a, b) => a - b);
+    if (steps.length === 0) return;
+    const losses = (of) => steps.map((step) => (Number.isFinite(of.get(step)) ? of.get(step) : null));
+    last = Math.max(total || 1, steps[steps.length - 1]);
+    const data = [steps, losses(train), losses(evals)];
+    if (plot) {
+      plot.setData(data);
+    } else {
+      plot = new uPlot(options(), data, element);
+      fit.observe(element);
+      paint.observe(document.documentElement, { attributeFilter: ["data-theme"] });
+    }
+    const count = (list) => list.filter((loss) => loss !== null).length;
+    [element.dataset.train, element.dataset.evals] = [count(plot.data[1]), count(plot.data[2])];
+    const newest = (list) => list.findLast((loss) => loss !== null)?.toFixed(3) ?? "–";
+    element.setAttribute("aria-label", `${words.chart}: ${words.train} ${newest(data[1])}, ${words.evals} ${newest(data[2])}`);
+  };
+  return { element, draw };
 }

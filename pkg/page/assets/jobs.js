@@ -1,7 +1,7 @@
 import { call, events, problem } from "./api.js";
-import { chart } from "./chart.js";
+import { lossChart } from "./chart.js";
 import { every, field, h, renew, say } from "./dom.js";
-import { duration, number, t } from "./words.js";
+import { duration, language, number, t } from "./words.js";
 
 // lines is how long the log on the page may become.
 const lines = 2000;
@@ -100,9 +100,9 @@ async function one(place, id) {
       paintCurve();
     }, 50);
   };
-  const paintCurve = () => curve.replaceChildren(
-    h("div", { class: "soft" }, t("curve"), " — ", h("span", { class: "key-train" }, t("trainLoss")), " · ", h("span", { class: "key-eval" }, t("evalLoss"))),
-    chart(t("curve"), [...train].sort((a, b) => a[0] - b[0]), [...evals].sort((a, b) => a[0] - b[0]), total));
+  const losses = lossChart({ chart: t("curve"), steps: t("steps"), train: t("trainLoss"), evals: t("evalLoss") });
+  curve.append(h("div", { class: "soft" }, t("curve")), losses.element);
+  const paintCurve = () => losses.draw(train, evals, total);
 
   const control = (action, kind) => h("button", { class: kind, "data-action": action, onclick: async () => {
     try {
@@ -160,7 +160,7 @@ async function one(place, id) {
           total = d.total_steps ?? total;
         }
         if (event.type === "metrics") draw();
-        log.append(h("li", {}, `${new Date(1000 * event.created_at).toLocaleTimeString()}  ${event.message}`));
+        log.append(h("li", {}, `${new Date(1000 * event.created_at).toLocaleTimeString(language)}  ${event.message}`));
         if (log.childElementCount > lines) log.replaceChildren(h("li", {}, t("older")), ...[...log.children].slice(-lines / 2));
         log.scrollTop = log.scrollHeight;
       }
