@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"descant/pkg/device"
@@ -109,6 +110,8 @@ func EstimateRun(ctx context.Context, cfg Config) (*Estimate, error) {
 		return nil, err
 	}
 	defer m.run.engine.close()
+	// Here the steps come at once behind the loading. What that left is gone when a run has its peak, some steps later.
+	debug.FreeOSMemory()
 	begin := device.ProcessorsNow()
 	if err := m.measure(ctx); err != nil {
 		return nil, fmt.Errorf("estimate: %w", err)
