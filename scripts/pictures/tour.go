@@ -50,7 +50,10 @@ func tour(system *api, b *browser) error {
 	if _, err := system.post("/v1/descant/adapters/"+adapter+"@2/promote", map[string]any{"alias": "prod", "weight": 10}); err != nil {
 		return err
 	}
-	b.do("Chinese and dark", chromedp.Click("#language"), chromedp.Click("#theme"))
+	b.do("dark", chromedp.Click("#theme"))
+	b.until("dark", `document.documentElement.dataset.theme === "dark"`)
+	// The page loads anew in the other language.
+	b.do("Chinese", chromedp.Click("#language"), chromedp.WaitVisible(`//button[text()="English"]`))
 	b.size(1000, 420)
 	b.show("adapters")
 	b.until("the canary", `document.querySelector("[data-adapter]")?.textContent.includes("10 %")`)
