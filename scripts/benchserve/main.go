@@ -153,6 +153,12 @@ func measureAll(ctx context.Context, o options, own *engine, peers []*peer) (res
 		results = append(results, result{name, setup.name, round, streams, m})
 		return true
 	}
+	// A peer loads its model while it starts: whatever is measured before its first answer is measured beside that.
+	for _, p := range peers {
+		if _, err := p.measure(1, 0); err != nil {
+			return nil, fmt.Errorf("wait for %s: %w", p.name, err)
+		}
+	}
 	for round := range o.rounds {
 		for _, setup := range setups {
 			for _, streams := range o.streams {
