@@ -92,16 +92,14 @@ func (c *console) types(keys string) {
 	}
 }
 
-// expect waits until the terminal shows a text behind what was expected before, and returns what came up to its end.
-func (c *console) expect(text string) string {
+// expect waits until the terminal shows a text behind what was expected before.
+func (c *console) expect(text string) {
 	c.t.Helper()
 	for deadline := time.Now().Add(Patience); ; {
 		plain := c.plain()
 		if i := strings.Index(plain[c.seen:], text); i >= 0 {
-			till := c.seen + i + len(text)
-			passed := plain[c.seen:till]
-			c.seen = till
-			return passed
+			c.seen += i + len(text)
+			return
 		}
 		select {
 		case <-c.done:
