@@ -99,6 +99,7 @@ func goSDK(t *testing.T, url string) {
 		t.Errorf("%d events with numbers, want one of each of 3 steps", metrics)
 	}
 	goChat(t, client, job.FineTunedModel)
+	goRetry(t, url)
 	var refused *openai.Error
 	if _, err := client.Models.Get(ctx, "nobody"); !errors.As(err, &refused) || refused.StatusCode != http.StatusNotFound || refused.Code != "model_not_found" || refused.Param != "model" {
 		t.Errorf("an unknown model: %v", err)
@@ -123,6 +124,35 @@ func waitForJob(t *testing.T, client openai.Client, id string) *openai.FineTunin
 			t.Fatalf("job does not end: %s", job.RawJSON())
 		}
 		time.Sleep(50 * time.Millisecond) // a job is polled, as users of the SDK do
+	}
+}
+
+// goRetry loses the first answer to a job's request: the SDK asks again, and there is one job.
+func goRetry(t *testing.T, url string) {
+	t.Helper()
+	asked := 0
+	client := openai.NewClient(option.WithBaseURL(url+"/v1"), option.WithAPIKey("none"), option.WithMaxRetries(2),
+		option.WithMiddleware(func(r *http.Request, next option.MiddlewareNext) (*http.Response, error) {
+			answer, err := next(r)
+			if asked++; asked > 1 || err != nil {
+				return answer, err
+			}
+			return nil, errors.Join(errors.New("the answer got lost"), answer.Body.Close())
+		}))
+	job, err := client.FineTuning.Jobs.New(t.Context(), openai.FineTuningJobNewParams{Model: "builtin:tiny", TrainingFile: "builtin:sample",
+		Suffix: openai.String("go-retry"), Metadata: map[string]string{"sdk": "go-retry"}}, option.WithJSONSet("max_steps", 100000))
+	if err != nil || asked != 2 {
+		t.Fatalf("asked %d times: %v", asked, err)
+	}
+	var made []string
+	for jobs := client.FineTuning.Jobs.ListAutoPaging(t.Context(), openai.FineTuningJobListParams{Metadata: map[string]string{"sdk": "go-retry"}}); jobs.Next(); {
+		made = append(made, jobs.Current().ID)
+	}
+	if len(made) != 1 || made[0] != job.ID {
+		t.Errorf("jobs %v, want %s alone", made, job.ID)
+	}
+	if job, err = client.FineTuning.Jobs.Cancel(t.Context(), job.ID); err != nil || job.Status != openai.FineTuningJobStatusCancelled {
+		t.Errorf("cancelled: %v, %v", job, err)
 	}
 }
 

@@ -1,4 +1,4 @@
-// Drives the HTTP API with OpenAI's Node SDK, unchanged: upload, job, events, chat, errors, cancel, a disconnect.
+// Drives the HTTP API with OpenAI's Node SDK, unchanged: upload, job, events, chat, errors, cancel, retries, a disconnect.
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
@@ -53,6 +53,28 @@ await until("running");
 assert.equal((await client.fineTuning.jobs.pause(long.id)).status, "paused");
 assert.notEqual((await client.fineTuning.jobs.resume(long.id)).status, "paused");
 assert.equal((await client.fineTuning.jobs.cancel(long.id)).status, "cancelled");
+
+// The first answer of each kind of request gets lost; the SDK asks again, and nothing is there twice.
+const lost = new Set();
+const retrying = new OpenAI({ baseURL: baseURL + "/v1", apiKey: "none", maxRetries: 2, fetch: async (url, init) => {
+  const answer = await fetch(url, init), key = new URL(url).pathname;
+  if (init.method?.toUpperCase() !== "POST" || lost.has(key)) return answer;
+  lost.add(key);
+  await answer.text();
+  throw new TypeError("the answer got lost");
+} });
+const all = async (pages) => {
+  const list = [];
+  for await (const one of pages) list.push(one);
+  return list;
+};
+const filesNow = async () => (await all(client.files.list())).map((f) => f.id);
+const before = await filesNow();
+const again = await retrying.files.create({ file: await toFile(Buffer.from(rows + "\n" + rows), "retry-node.jsonl"), purpose: "fine-tune" });
+assert.deepEqual((await filesNow()).filter((id) => !before.includes(id)), [again.id]);
+const twin = await retrying.fineTuning.jobs.create({ model, training_file: again.id, suffix: "node-retry", metadata: { sdk: "node-retry" }, ...options });
+const twins = (await all(client.fineTuning.jobs.list())).filter((j) => j.metadata?.sdk === "node-retry").map((j) => j.id);
+assert.deepEqual([twins, lost.size], [[twin.id], 2]);
 
 // A client that goes away in the middle of a stream.
 const stream = await client.chat.completions.create({ model, messages, max_tokens: 200, stream: true, ignore_eos: true });

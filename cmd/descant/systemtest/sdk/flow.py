@@ -1,4 +1,4 @@
-"""Drives the HTTP API with OpenAI's Python SDK, unchanged: upload, job, events, chat, errors, retries, a disconnect."""
+"""Drives the HTTP API with OpenAI's Python SDK, unchanged: upload, job, events, chat, errors, retries, cancel, a disconnect."""
 import json
 import os
 import sys
@@ -88,6 +88,10 @@ again = retrying.files.create(file=("retry.jsonl", rows.encode()), purpose="fine
 assert len(list(client.files.list())) == before + 1
 twin = retrying.fine_tuning.jobs.create(model=training_model, training_file=again.id, suffix="python-retry", metadata={"sdk": "retry"}, **options)
 assert [j.id for j in client.fine_tuning.jobs.list(metadata={"sdk": "retry"})] == [twin.id] and len(lost) == 2
+
+# A long job is cancelled.
+long = client.fine_tuning.jobs.create(model=training_model, training_file=file.id, suffix="python-long", extra_body=options["extra_body"] | {"max_steps": 100000})
+assert client.fine_tuning.jobs.cancel(long.id).status == "cancelled" and client.fine_tuning.jobs.retrieve(long.id).status == "cancelled"
 
 # A client that goes away in the middle of a stream.
 stream = client.chat.completions.create(model=training_model, messages=question, max_tokens=200, stream=True, extra_body={"ignore_eos": True})
