@@ -33,7 +33,7 @@ build: setup ## build the binary: build/descant
 demo: build ## fine-tune the tiny base over the real pipeline and talk to it (about 3 minutes)
 	@$(native) $(GO) run ./scripts/demo --descant build/descant
 
-test: setup-tests ## run all tests (cases from DESCANT_PARITY_DIR and DESCANT_QWEN_DIR, else testdata)
+test: setup-tests ## run all tests (cases from DESCANT_{PARITY,QWEN,BAD,DATA}_DIR, else testdata and the built-in sample)
 	$(native) $(GO) vet ./...
 	PATH=$(DESCANT_CACHE)/bin:$$PATH $(native) $(GO) test -timeout 30m -p 2 ./...
 

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +26,7 @@ var elsewhere = map[string]string{
 	"descant adapters push": "systemtest/lineage_test.go", "descant top": "top_test.go",
 }
 
-// serving are commands that print no data: they run until they are stopped.
+// serving are commands that run until they are stopped; where they listen is all that they print.
 var serving = []string{"descant up", "descant gateway", "descant tokenizer", "descant trainer", "descant inference"}
 
 // TestEveryCommandSpeaksJSON runs every command that prints data with --json. It is not parallel: see TestBadInputJob.
@@ -84,7 +85,7 @@ func TestEveryCommandSpeaksJSON(t *testing.T) {
 			}
 			continue
 		}
-		if !spoken[path] && !strings.HasPrefix(path, "descant completion ") && !strings.Contains(strings.Join(serving, "\n")+"\n", path+"\n") {
+		if !spoken[path] && !strings.HasPrefix(path, "descant completion ") && !slices.Contains(serving, path) {
 			t.Errorf("%s is not tried with --json", path)
 		}
 	}

@@ -3,7 +3,6 @@ package generate
 import (
 	"descant/pkg/model"
 
-	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph"
 )
 
@@ -13,7 +12,8 @@ func (l *layerGraph) linear(module string, x, weight, bias *Node) *Node {
 	if l.mask == nil {
 		return y
 	}
-	return Add(y, model.Product(l.middle(module, x), l.columnsOfB(module)))
+	columns, _ := l.adapters.axes()
+	return Add(y, model.Product(l.middle(module, x), l.slice(l.in[module+".B"], 1, columns)))
 }
 
 // middle is x·A with nothing outside of the columns of each row's adapter: [rows, columns]. The modules that have x in common
@@ -27,7 +27,8 @@ func (l *layerGraph) middle(module string, x *Node) *Node {
 			name, n := groupName(group), len(group)
 			if l.middles[name] == nil {
 				rows, columns := l.mask.Shape().Dim(0), l.mask.Shape().Dim(1)
-				all := Reshape(model.Product(x, l.columnsOfA(name, n)), rows, n, columns)
+				_, axis := l.adapters.axes()
+				all := Reshape(model.Product(x, l.slice(l.in[name], n, axis)), rows, n, columns)
 				mask := BroadcastToDims(ExpandAxes(l.mask, 1), rows, n, columns)
 				// Selecting, not multiplying: an overflow in another adapter's columns must not become a NaN in this row.
 				l.middles[name] = Where(mask, all, ZerosLike(all))
@@ -38,32 +39,20 @@ func (l *layerGraph) middle(module string, x *Node) *Node {
 	panic("no projection is called " + module)
 }
 
-// columnsOfA is the A of n modules, or the slice of it that the graph is about.
-func (l *layerGraph) columnsOfA(name string, n int) *Node {
-	a, start := l.in[name], l.in["start"]
+// slice is the part of an A or B, which holds the columns of n modules on an axis, that the graph is about: all of it, or the columns
+// of one adapter.
+func (l *layerGraph) slice(matrix *Node, n, axis int) *Node {
+	start := l.in["start"]
 	if start == nil {
-		return a
+		return matrix
 	}
-	zero := ZerosLike(start)
-	if a.DType() == dtypes.BFloat16 {
-		in := a.Shape().Dim(1)
-		a = DynamicSlice(Reshape(a, n, l.adapters.columns, in), []*Node{zero, start, zero}, []int{n, l.width, in})
-		return Reshape(a, n*l.width, in)
+	zero, columns, width := ZerosLike(start), l.adapters.columns, l.width
+	if axis == 0 {
+		other := matrix.Shape().Dim(1)
+		part := DynamicSlice(Reshape(matrix, n, columns, other), []*Node{zero, start, zero}, []int{n, width, other})
+		return Reshape(part, n*width, other)
 	}
-	in := a.Shape().Dim(0)
-	a = DynamicSlice(Reshape(a, in, n, l.adapters.columns), []*Node{zero, zero, start}, []int{in, n, l.width})
-	return Reshape(a, in, n*l.width)
-}
-
-// columnsOfB is the B of a module, or the slice of it that the graph is about.
-func (l *layerGraph) columnsOfB(module string) *Node {
-	b, start := l.in[module+".B"], l.in["start"]
-	if start == nil {
-		return b
-	}
-	zero := ZerosLike(start)
-	if b.DType() == dtypes.BFloat16 {
-		return DynamicSlice(b, []*Node{zero, start}, []int{b.Shape().Dim(0), l.width})
-	}
-	return DynamicSlice(b, []*Node{start, zero}, []int{l.width, b.Shape().Dim(1)})
+	other := matrix.Shape().Dim(0)
+	part := DynamicSlice(Reshape(matrix, other, n, columns), []*Node{zero, zero, start}, []int{other, n, width})
+	return Reshape(part, other, n*width)
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // columnShapes are the matrices of the adapters in a layer: for each of model.Config.SharedInputs one A for all its modules, for
-// each module one B. Every module has the same number of columns.
+// each module one B. Every module has the same number of columns, 0 without adapters.
 //
 //	f32   A [in, modules·columns]  B [columns, out]
 //	bf16  A [modules·columns, in]  B [out, columns]
@@ -26,27 +26,28 @@ type columnShapes struct {
 	groups  [][]model.Projection
 }
 
-func (c columnShapes) a(group int) shapes.Shape {
-	in, wide := c.groups[group][0].In, len(c.groups[group])*c.columns
+// matrix is the shape of a matrix [in, out].
+func (c columnShapes) matrix(in, out int) shapes.Shape {
 	if c.dtype == dtypes.BFloat16 {
-		return shapes.Make(c.dtype, wide, in)
+		in, out = out, in
 	}
-	return shapes.Make(c.dtype, in, wide)
+	return shapes.Make(c.dtype, in, out)
 }
 
-func (c columnShapes) b(p model.Projection) shapes.Shape {
+// axes are those on which a matrix has its inputs and its outputs.
+func (c columnShapes) axes() (in, out int) {
 	if c.dtype == dtypes.BFloat16 {
-		return shapes.Make(c.dtype, p.Out, c.columns)
+		return 1, 0
 	}
-	return shapes.Make(c.dtype, c.columns, p.Out)
+	return 0, 1
 }
 
 // each calls f for every matrix of a layer, in the order of the graph's parameters: the A of a group, then its Bs.
 func (c columnShapes) each(f func(name string, shape shapes.Shape)) {
-	for i, group := range c.groups {
-		f(groupName(group), c.a(i))
+	for _, group := range c.groups {
+		f(groupName(group), c.matrix(group[0].In, len(group)*c.columns))
 		for _, p := range group {
-			f(p.Module+".B", c.b(p))
+			f(p.Module+".B", c.matrix(c.columns, p.Out))
 		}
 	}
 }
@@ -109,7 +110,7 @@ func (m *adapterMemory) write(layer int, at *adapter, weights *lora.Adapter) err
 					module = candidate
 				}
 			}
-			m.place(a, b, p, len(group)*m.columns, i*m.columns, at, module, weights.Flats[layer])
+			place(a, b, p, i*m.columns, at, module, weights.Flats[layer])
 			if err := b.commit(); err != nil {
 				return fmt.Errorf("load adapter %q: %w", at.key, err)
 			}
@@ -122,10 +123,9 @@ func (m *adapterMemory) write(layer int, at *adapter, weights *lora.Adapter) err
 	return nil
 }
 
-// place writes the matrices of a module, A [rank, in] and B [out, rank], into the columns at.from.. of its part of a, which
-// begins at column first of wide, and of b; the scale goes into b.
-func (m *adapterMemory) place(a, b cells, p model.Projection, wide, first int, at *adapter, module lora.Module, flat []float32) {
-	transposed := m.dtype == dtypes.BFloat16
+// place writes the matrices of a module, A [rank, in] and B [out, rank], into the columns of an adapter: of a, in which those of
+// the module begin at column first, and of b; the scale goes into b.
+func place(a, b cells, p model.Projection, first int, at *adapter, module lora.Module, flat []float32) {
 	for c := at.from; c < at.to; c++ {
 		r := c - at.from
 		for i := range p.In {
@@ -133,22 +133,14 @@ func (m *adapterMemory) place(a, b cells, p model.Projection, wide, first int, a
 			if r < module.Rank {
 				v = flat[module.A+r*p.In+i]
 			}
-			if transposed {
-				a.put((first+c)*p.In+i, v)
-			} else {
-				a.put(i*wide+first+c, v)
-			}
+			a.put(i, first+c, v)
 		}
 		for o := range p.Out {
 			var v float32
 			if r < module.Rank {
 				v = float32(float64(flat[module.B+o*module.Rank+r]) * module.Scale)
 			}
-			if transposed {
-				b.put(o*m.columns+c, v)
-			} else {
-				b.put(c*p.Out+o, v)
-			}
+			b.put(c, o, v)
 		}
 	}
 }
@@ -163,11 +155,13 @@ func (m *adapterMemory) free() {
 
 // cells is a writable matrix of either type.
 type cells struct {
-	f32  *model.Writable[float32]
-	bf16 *model.Writable[bfloat16.BFloat16]
+	width int // values of a row
+	f32   *model.Writable[float32]
+	bf16  *model.Writable[bfloat16.BFloat16]
 }
 
 func newCells(backend compute.Backend, shape shapes.Shape) (c cells, err error) {
+	c.width = shape.Dim(1)
 	switch shape.DType {
 	case dtypes.Float32:
 		c.f32, err = model.NewWritable[float32](backend, shape.Dimensions...)
@@ -186,12 +180,12 @@ func (c cells) array() *model.Array {
 	return c.bf16.Array()
 }
 
-// put sets a value, rounded to the nearest in bf16.
-func (c cells) put(at int, v float32) {
+// put sets the value at an input and an output, rounded to the nearest in bf16.
+func (c cells) put(in, out int, v float32) {
 	if c.f32 != nil {
-		c.f32.Values()[at] = v
+		c.f32.Values()[in*c.width+out] = v
 	} else {
-		c.bf16.Values()[at] = bfloat16.FromFloat32(v)
+		c.bf16.Values()[out*c.width+in] = bfloat16.FromFloat32(v)
 	}
 }
 

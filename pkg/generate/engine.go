@@ -86,7 +86,7 @@ func newEngine(backend compute.Backend, baseDir string, opts Options) (*Engine, 
 	}
 	e := &Engine{
 		opts: opts, vocab: base.Config.Vocab, steps: steps,
-		adapters: adapterTable{columns: steps.plan.columns, byKey: map[string]*adapter{}},
+		adapters: adapterTable{columns: steps.plan.adapters.columns, byKey: map[string]*adapter{}},
 		wake:     make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
 	if opts.PrefixCache > 0 {

@@ -44,7 +44,7 @@ func newInputs(backend compute.Backend, plan layerPlan, b batchShape) (*stepInpu
 	half := plan.config.HeadDim / 2
 	in.ids, in.cached, in.rows, in.token, in.start = integers(b.rows, b.tokens), integers(b.rows), integers(b.rows), integers(), integers()
 	in.cos, in.sin = numbers(b.rows, b.tokens, half), numbers(b.rows, b.tokens, half)
-	in.many = mask(b.rows, plan.columns)
+	in.many = mask(b.rows, plan.adapters.columns)
 	in.one = mask(b.rows, plan.width)
 	if err != nil {
 		in.free()

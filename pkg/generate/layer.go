@@ -46,7 +46,7 @@ func (p layerPlan) inputs(s layerShape) (names []string, list []shapes.Shape) {
 	}
 	switch s.mode {
 	case manyAdapters:
-		add("mask", dtypes.Bool, s.rows, p.columns)
+		add("mask", dtypes.Bool, s.rows, p.adapters.columns)
 	case oneAdapter:
 		add("start", dtypes.Int32)
 		add("mask", dtypes.Bool, s.rows, p.width)

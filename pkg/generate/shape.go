@@ -47,10 +47,10 @@ type layerPlan struct {
 	config *model.Config
 	// rows is the number of rows of the cache. A batch has all of them in order, or fewer that are named by their index.
 	rows int
-	// columns is the number of adapter columns, 0 without adapters; width of them side by side are what [oneAdapter]
-	// takes, 0 where the device cannot.
-	columns, width int
-	adapters       columnShapes
+	// adapters are the matrices of the adapters; width columns side by side are what [oneAdapter] takes, 0 where the device
+	// cannot.
+	adapters columnShapes
+	width    int
 	// inPlace: the cache is written from Go, and the graph returns the new keys and values instead of a new cache.
 	inPlace bool
 	// weights are a layer's, embed and head the shapes of the embedding and the output matrix.
@@ -66,7 +66,7 @@ type layerPlan struct {
 // faster: fewer rows than all, no adapter or only one, longer chunks.
 func (p layerPlan) shapes(longest int) (list []stepShape, required int) {
 	general := noAdapter
-	if p.columns > 0 {
+	if p.adapters.columns > 0 {
 		general = manyAdapters
 	}
 	add := func(rows, tokens int, mode adapterMode) {
@@ -83,7 +83,7 @@ func (p layerPlan) shapes(longest int) (list []stepShape, required int) {
 			continue
 		}
 		switch {
-		case p.columns == 0:
+		case p.adapters.columns == 0:
 			add(1, tokens, noAdapter)
 		case p.width > 0:
 			add(1, tokens, oneAdapter)
@@ -119,7 +119,7 @@ func rowCounts(rows int) []int {
 
 // modes are the ways to compute with the adapters of a batch, the fastest first.
 func (p layerPlan) modes(batch []*sequence) []adapterMode {
-	if p.columns == 0 {
+	if p.adapters.columns == 0 {
 		return []adapterMode{noAdapter}
 	}
 	var one *adapter

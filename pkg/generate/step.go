@@ -218,7 +218,7 @@ func (s *stepper) fill(in *stepInputs, shape stepShape, batch []*sequence, n int
 // mask marks the columns of a row's adapter.
 func (s *stepper) mask(in *stepInputs, shape stepShape, at int, a *adapter) {
 	if shape.mode == oneAdapter {
-		start := min(a.from, s.plan.columns-s.plan.width)
+		start := min(a.from, s.plan.adapters.columns-s.plan.width)
 		in.start.Values()[0] = int32(start)
 		for c := a.from; c < a.to; c++ {
 			in.one.Values()[at*s.plan.width+c-start] = true
@@ -226,7 +226,7 @@ func (s *stepper) mask(in *stepInputs, shape stepShape, at int, a *adapter) {
 		return
 	}
 	for c := a.from; c < a.to; c++ {
-		in.many.Values()[at*s.plan.columns+c] = true
+		in.many.Values()[at*s.plan.adapters.columns+c] = true
 	}
 }
 

@@ -39,15 +39,15 @@ func newStepper(backend compute.Backend, base *model.Model, opts Options, a arra
 	s := &stepper{
 		base: base, compiler: model.NewCompiler(backend), contexts: contexts(opts.MaxContext),
 		inputs: map[batchShape]*stepInputs{}, filled: make([]int, opts.MaxRows),
-		plan: layerPlan{config: cfg, rows: opts.MaxRows, columns: max(0, opts.Slots) * opts.MaxRank, inPlace: backend.HasSharedBuffers(),
+		plan: layerPlan{config: cfg, rows: opts.MaxRows, inPlace: backend.HasSharedBuffers(),
 			verify: opts.DraftTokens + 1, embed: base.Embed.Shape(), head: base.Head.Shape()},
 	}
-	s.plan.adapters = columnShapes{dtype: dtypes.Float32, columns: s.plan.columns, groups: cfg.SharedInputs()}
+	s.plan.adapters = columnShapes{dtype: dtypes.Float32, columns: max(0, opts.Slots) * opts.MaxRank, groups: cfg.SharedInputs()}
 	if opts.DType == BF16 {
 		s.plan.adapters.dtype = dtypes.BFloat16
 		s.compiler, s.packs = model.NewPackingCompiler(s.compiler)
 	}
-	if s.plan.columns > 0 && backend.Capabilities().Operations[compute.OpTypeDynamicSlice] {
+	if s.plan.adapters.columns > 0 && backend.Capabilities().Operations[compute.OpTypeDynamicSlice] {
 		s.plan.width = opts.MaxRank
 	}
 	switch {

@@ -1,11 +1,9 @@
 package gguf
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 )
 
@@ -119,7 +117,7 @@ func (f tokenizerFile) scores(tokens []string, kinds []int32) ([]float32, error)
 		}
 		last = merged
 	}
-	var rest []int // normal tokens that nothing is merged to
+	var rest []int // normal tokens that nothing is merged to, by id
 	scores := make([]float32, len(tokens))
 	for id, token := range tokens {
 		if kinds[id] != tokenNormal {
@@ -141,7 +139,6 @@ func (f tokenizerFile) scores(tokens []string, kinds []int32) ([]float32, error)
 			}
 		}
 	}
-	slices.SortFunc(rest, cmp.Compare[int])
 	for i, id := range rest {
 		scores[id] = -float32(len(order) + i)
 	}

@@ -47,7 +47,7 @@ type Config struct {
 // Pattern is one entry of rank_pattern or alpha_pattern.
 type Pattern = job.Pattern
 
-// ParseConfig reads adapter_config.json. Features that change numbers and are not implemented are refused,
+// ParseConfig reads adapter_config.json. Features that change numbers and are not supported are refused,
 // with the whole list.
 func ParseConfig(data []byte) (*Config, error) {
 	c := &Config{}
@@ -167,7 +167,7 @@ func readLayers(raw json.RawMessage) ([]int, error) {
 	return list, nil
 }
 
-// unsupported names the fields that are set to something that changes numbers and is not implemented.
+// unsupported names the fields that are set to something that changes numbers and is not supported.
 func unsupported(fields map[string]any) []string {
 	neutral := map[string]any{
 		"alora_invocation_tokens": nil, "arrow_config": nil, "bias": "none", "corda_config": nil,

@@ -95,7 +95,7 @@ func ReadConfig(dir string) (*Config, error) {
 
 // ParseConfig reads the text of a config.json in any of the layouts of transformers 4 and 5.
 //
-// What would change the numbers and is not implemented is refused, with the whole list of problems.
+// What would change the numbers and is not supported is refused, with the whole list of problems.
 func ParseConfig(data []byte) (*Config, error) {
 	r, err := newReader(data)
 	if err != nil {

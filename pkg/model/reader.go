@@ -81,7 +81,7 @@ func (r *reader) has(name string) bool {
 	return ok
 }
 
-// refuseCommon refuses settings of any family that change the numbers and are not implemented.
+// refuseCommon refuses settings of any family that change the numbers and are not supported.
 func (r *reader) refuseCommon() {
 	if act := r.text("hidden_act", "silu"); act != "silu" {
 		r.problem("hidden_act %q is not supported (supported: silu)", act)

@@ -11,7 +11,7 @@ import (
 func TestHandler(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]string{"/": "text/html", "/assets/main.js": "javascript", "/assets/style.css": "text/css",
-		"/assets/uplot/uPlot.esm.js": "javascript", "/assets/uplot/uPlot.min.css": "text/css"} {
+		"/assets/uplot/uPlot.iife.min.js": "javascript", "/assets/uplot/uPlot.min.css": "text/css"} {
 		answer := httptest.NewRecorder()
 		Handler().ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, http.NoBody))
 		if kind := answer.Header().Get("Content-Type"); answer.Code != http.StatusOK || !strings.Contains(kind, want) {

@@ -41,6 +41,7 @@ func exportPieces(ctx context.Context, out string) (check, error) {
 	if err != nil {
 		return c, err
 	}
+	defer dev.Close()
 	m, err := model.Load(dev, out)
 	if err != nil {
 		return c, err

@@ -7,12 +7,13 @@ import (
 	"fmt"
 	"image/png"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+
+	"descant/pkg/page/pagetest"
 )
 
 const (
@@ -32,12 +33,7 @@ type browser struct {
 
 // open starts Chromium at the page of an address.
 func open(ctx context.Context, data, url, out string) (*browser, error) {
-	var path string
-	for _, name := range []string{"google-chrome", "chromium-browser", "chromium"} {
-		if found, err := exec.LookPath(name); err == nil {
-			path = found
-		}
-	}
+	path := pagetest.Chromium()
 	if path == "" {
 		return nil, errors.New("there is no Chromium on the PATH: run `make setup-tests`")
 	}

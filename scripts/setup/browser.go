@@ -5,12 +5,14 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+
+	"descant/pkg/page/pagetest"
 )
 
 // installChromium sees that there is a browser for the test of the page. Its own builds come from hosts that many networks do
 // not reach, so it is the system's package.
 func installChromium(ctx context.Context, _ string, say func(string)) (string, error) {
-	if path := chromium(); path != "" {
+	if path := pagetest.Chromium(); path != "" {
 		say("is there: " + path)
 		return path, nil
 	}
@@ -25,18 +27,8 @@ func installChromium(ctx context.Context, _ string, say func(string)) (string, e
 	if err := quietly(ctx, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "--no-install-recommends", "chromium"); err != nil {
 		return "", err
 	}
-	if path := chromium(); path != "" {
+	if path := pagetest.Chromium(); path != "" {
 		return path, nil
 	}
 	return "", errors.New("the package chromium has put no chromium on the PATH")
-}
-
-// chromium is the path of a browser, or "". The page's test looks for the same names.
-func chromium() string {
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	return ""
 }

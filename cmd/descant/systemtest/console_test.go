@@ -2,6 +2,7 @@ package systemtest
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"regexp"
@@ -95,20 +96,35 @@ func (c *console) types(keys string) {
 // expect waits until the terminal shows a text behind what was expected before.
 func (c *console) expect(text string) {
 	c.t.Helper()
-	for deadline := time.Now().Add(Patience); ; {
-		plain := c.plain()
-		if i := strings.Index(plain[c.seen:], text); i >= 0 {
+	c.wait(fmt.Sprintf("%q", text), func() bool {
+		i := strings.Index(c.plain()[c.seen:], text)
+		if i >= 0 {
 			c.seen += i + len(text)
-			return
 		}
+		return i >= 0
+	})
+}
+
+// grows waits until the terminal was given so many bytes more.
+func (c *console) grows(n int) {
+	c.t.Helper()
+	before := len(c.given())
+	c.wait(fmt.Sprintf("%d bytes more", n), func() bool { return len(c.given()) >= before+n })
+}
+
+// wait looks at the screen, as a person does, until something is there.
+func (c *console) wait(what string, there func() bool) {
+	c.t.Helper()
+	for deadline := time.Now().Add(Patience); !there(); {
 		select {
 		case <-c.done:
-			if !strings.Contains(c.plain()[c.seen:], text) {
-				c.t.Fatalf("the program ended without %q", text)
+			if !there() {
+				c.t.Fatalf("the program ended without %s", what)
 			}
-		case <-time.After(20 * time.Millisecond): // the screen is looked at, as a person does
+			return
+		case <-time.After(20 * time.Millisecond):
 			if time.Now().After(deadline) {
-				c.t.Fatalf("%q does not come; since the last text came %q", text, plain[c.seen:])
+				c.t.Fatalf("%s does not come; since the last text came %q", what, c.plain()[c.seen:])
 			}
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -20,6 +19,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"descant/cmd/descant/systemtest"
+	"descant/pkg/page/pagetest"
 )
 
 // startPage starts a system and returns the address of its page.
@@ -45,12 +45,7 @@ type tab struct {
 // openTab opens the page of an address.
 func openTab(t *testing.T, url string) *tab {
 	t.Helper()
-	var path string
-	for _, name := range []string{"google-chrome", "chromium-browser", "chromium"} {
-		if found, err := exec.LookPath(name); err == nil {
-			path = found
-		}
-	}
+	path := pagetest.Chromium()
 	if path == "" {
 		t.Fatal("the page is tested in Chromium, which is not on the PATH: run `make setup-tests`")
 	}

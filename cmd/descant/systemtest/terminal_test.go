@@ -150,9 +150,7 @@ func TestChatIsInterrupted(t *testing.T) {
 	c.expect("\n> ")
 	c.types("a long story\r")
 	c.expect("a long story\n")
-	for before := len(c.given()); len(c.given()) < before+20; { // it has begun
-		c.expect("")
-	}
+	c.grows(20) // it has begun
 	c.types(ctrlC)
 	c.expect("(stopped)")
 	c.expect("\n> ")

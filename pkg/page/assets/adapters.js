@@ -91,12 +91,11 @@ async function one(place, reference) {
       h("h2", {}, t("metrics")), h("div", { class: "card scroll" }, table(manifest.metrics ?? {})),
       h("h2", {}, t("onWorkers")), workers);
     // How far it is there changes while one looks.
-    const paint = (list) => renew(workers, (list ?? []).map((w) =>
-      h("div", { class: "row" }, h("span", { class: "grow" }, w.worker), h("span", { class: `state ${w.state.state}` }, t(w.state.state)), w.state.pinned && h("span", { class: "state pinned" }, t("pinned")), w.state.reason ?? "")));
-    paint(adapter.workers);
     every(2000, place, async () => {
       try {
-        paint((await call("GET", path(reference))).workers);
+        const { workers: told = [] } = await call("GET", path(reference));
+        renew(workers, told.map((w) => h("div", { class: "row" }, h("span", { class: "grow" }, w.worker),
+          h("span", { class: `state ${w.state.state}` }, t(w.state.state)), w.state.pinned && h("span", { class: "state pinned" }, t("pinned")), w.state.reason ?? "")));
       } catch (error) {
         renew(workers, problem(error));
       }

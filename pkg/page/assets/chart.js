@@ -1,4 +1,5 @@
-import uPlot from "./uplot/uPlot.esm.js";
+// The library is no module; index.html loads it first.
+const { uPlot } = globalThis;
 
 const height = 260;
 
