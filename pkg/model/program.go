@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"descant/pkg/device"
+
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
@@ -22,6 +24,13 @@ type Compiler struct {
 
 // NewCompiler compiles for the given backend.
 func NewCompiler(backend compute.Backend) *Compiler { return &Compiler{backend: backend} }
+
+// NewOneDNNCompiler is [NewCompiler] with products in oneDNN where the backend has it (see [device.WithOneDNN]). How their sums are
+// ordered may depend on the number of rows.
+func NewOneDNNCompiler(backend compute.Backend) *Compiler {
+	backend, _ = device.WithOneDNN(backend)
+	return NewCompiler(backend)
+}
 
 // Backend is the backend that programs run on.
 func (c *Compiler) Backend() compute.Backend { return c.backend }

@@ -1,0 +1,187 @@
+package device
+
+import (
+	"fmt"
+	"runtime"
+	_ "unsafe" // for go:linkname
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	"github.com/gomlx/go-xla/compute/xla"
+)
+
+// PackedWidth is the number of outputs that lie together in a packed matrix.
+const PackedWidth = 64
+
+// leastWork is the number of multiplications from which oneDNN's product is worth its call: below, XLA's own, which needs none
+// and can be fused with what is around it, is as fast or faster.
+const leastWork = 1 << 20
+
+// WithOneDNN returns a backend that shares everything with b and computes the products of matrices in oneDNN, on XLA's CPU client:
+// those of f32 matrices, or of bf16 ones with a result in f32 or bf16, and batches of such, over one axis each. XLA's own products take
+// up to twice as long. Both add up in f32, in another order. It also knows the product of [WithPackedProducts].
+// ok is false, and the backend is b itself, where there is no such client.
+func WithOneDNN(b compute.Backend) (backend compute.Backend, ok bool) {
+	if !hasOneDNN(b) {
+		return b, false
+	}
+	return oneDNN{b, true}, true
+}
+
+// RoundsResults tells whether a backend's products of bf16 matrices with a result in bf16 add up in f32, and are no slower than those
+// with a result in f32.
+func RoundsResults(b compute.Backend) bool {
+	switch b := b.(type) {
+	case oneDNN:
+		return b.all && fastBF16()
+	case *xla.Backend:
+		return !b.IsCPU()
+	}
+	return false
+}
+
+// WithPackedProducts returns a backend that shares everything with b and knows one product more, on XLA's CPU client: x
+// [rows, in] bf16 with a packed matrix [out/64, in, 64] bf16, contracted over in, with a result [rows, out/64, 64] in f32,
+// runs in oneDNN, whose own layout a packed matrix has: blocks of 64 outputs, in each of them pairs of inputs, of these
+// 64 outputs, of each of these both inputs. XLA's own product packs its matrix anew in every execution, which for a few rows
+// takes three times as long as the product. ok is false, and the backend is b itself, where there is no such client, or the
+// processor has no avx512_bf16: there oneDNN has other kernels for bf16, or none.
+//
+// oneDNN does not promise that layout: whoever uses it compares results first, for every number of rows.
+func WithPackedProducts(b compute.Backend) (backend compute.Backend, ok bool) {
+	if !hasOneDNN(b) || !fastBF16() {
+		return b, false
+	}
+	return oneDNN{b, false}, true
+}
+
+// hasOneDNN tells whether the plugin of a backend has oneDNN in it: those of Intel's and AMD's processors do.
+func hasOneDNN(b compute.Backend) bool {
+	cpu, isXLA := b.(*xla.Backend)
+	return isXLA && cpu.IsCPU() && runtime.GOARCH == "amd64"
+}
+
+// fastBF16 tells whether oneDNN multiplies bf16 by the processor's own instructions.
+func fastBF16() bool { return CPUFacts().Has("avx512_bf16") }
+
+// oneDNN, oneDNNBuilder and oneDNNFunction hand everything but products to what they wrap.
+type oneDNN struct {
+	compute.Backend
+	all bool // all products, not only those with a packed matrix
+}
+
+type oneDNNBuilder struct {
+	compute.Builder
+	all bool
+}
+
+type oneDNNFunction struct {
+	compute.Function
+	builder oneDNNBuilder
+}
+
+func (p oneDNN) Builder(name string) compute.Builder {
+	return oneDNNBuilder{p.Backend.Builder(name), p.all}
+}
+
+func (b oneDNNBuilder) Main() compute.Function { return oneDNNFunction{b.Builder.Main(), b} }
+
+// DotGeneral is the product of [WithOneDNN] or [WithPackedProducts], or that of the backend.
+func (f oneDNNFunction) DotGeneral(lhs compute.Value, lhsContracting, lhsBatch []int, rhs compute.Value, rhsContracting, rhsBatch []int,
+	config compute.DotGeneralConfig) (compute.Value, error) {
+	x, err := f.builder.OpShape(lhs)
+	if err != nil {
+		return nil, err
+	}
+	w, err := f.builder.OpShape(rhs)
+	if err != nil {
+		return nil, err
+	}
+	if w.Rank() == 3 && w.DType == dtypes.BFloat16 && x.DType == dtypes.BFloat16 && len(rhsBatch) == 0 {
+		if x.Rank() != 2 || w.Dim(2) != PackedWidth || x.Dim(1) != w.Dim(1) || config.OutputDType != dtypes.Float32 ||
+			len(lhsContracting) != 1 || lhsContracting[0] != 1 || len(rhsContracting) != 1 || rhsContracting[0] != 1 {
+			return nil, fmt.Errorf("a packed product takes [rows, in] and [out/%d, in, %d], and gives f32: not %s and %s over %v and %v",
+				PackedWidth, PackedWidth, x, w, lhsContracting, rhsContracting)
+		}
+		return f.packed(lhs, rhs, x.Dim(0), w)
+	}
+	m, ok := matmulOf(x, lhsContracting, lhsBatch, w, rhsContracting, rhsBatch, config)
+	if !f.builder.all || !ok {
+		round := f.builder.all && config.OutputDType == dtypes.BFloat16
+		if round {
+			config.OutputDType = dtypes.Float32 // XLA's own product adds up in the dtype of its result
+		}
+		y, err := f.Function.DotGeneral(lhs, lhsContracting, lhsBatch, rhs, rhsContracting, rhsBatch, config)
+		if err != nil || !round {
+			return y, err
+		}
+		return f.ConvertDType(y, dtypes.BFloat16)
+	}
+	return f.matmul(fmt.Sprintf(`{"transpose_a":%t,"transpose_b":%t}`, m.transposeA, m.transposeB), m.result, lhs, rhs)
+}
+
+// packed multiplies x [rows, in] with a packed matrix of shape w.
+func (f oneDNNFunction) packed(x, matrix compute.Value, rows int, w shapes.Shape) (compute.Value, error) {
+	in, out := w.Dim(1), w.Dim(0)*PackedWidth
+	matrix, err := f.Reshape(matrix, in, out)
+	if err != nil {
+		return nil, err
+	}
+	y, err := f.matmul(`{"optimization_config":{"weights_prepacked":true}}`, shapes.Make(dtypes.Float32, rows, out), x, matrix)
+	if err != nil {
+		return nil, err
+	}
+	return f.Reshape(y, rows, w.Dim(0), PackedWidth)
+}
+
+// matmul calls oneDNN's.
+func (f oneDNNFunction) matmul(config string, result shapes.Shape, x, w compute.Value) (compute.Value, error) {
+	results, err := customCall(f.Function.(*xla.Function), "__onednn$matmul", `{"onednn_matmul_config":`+config+`}`,
+		nil, []shapes.Shape{result}, nil, x, w)
+	if err != nil {
+		return nil, err
+	}
+	return results[0], nil
+}
+
+// matmul is what oneDNN must be told of a product [batch…, m, k]·[batch…, k, n], either of which may be transposed.
+type matmul struct {
+	transposeA, transposeB bool
+	result                 shapes.Shape
+}
+
+// matmulOf tells whether oneDNN can and should compute a product.
+func matmulOf(x shapes.Shape, xContracting, xBatch []int, w shapes.Shape, wContracting, wBatch []int, config compute.DotGeneralConfig) (m matmul, ok bool) {
+	batch, rank := len(xBatch), x.Rank()
+	if x.DType != w.DType || w.Rank() != rank || rank != batch+2 || len(xContracting) != 1 || len(wContracting) != 1 {
+		return m, false
+	}
+	result := config.OutputDType
+	if result == dtypes.InvalidDType {
+		result = x.DType
+	}
+	switch {
+	case x.DType == dtypes.Float32 && result == dtypes.Float32:
+	case x.DType == dtypes.BFloat16 && (result == dtypes.Float32 || result == dtypes.BFloat16) && fastBF16():
+	default:
+		return m, false
+	}
+	dims := make([]int, batch, rank)
+	for i := range batch {
+		if xBatch[i] != i || wBatch[i] != i {
+			return m, false
+		}
+		dims[i] = x.Dim(i)
+	}
+	m.transposeA, m.transposeB = xContracting[0] == batch, wContracting[0] == batch+1
+	dims = append(dims, x.Dim(2*batch+1-xContracting[0]), w.Dim(2*batch+1-wContracting[0]))
+	m.result = shapes.Make(result, dims...)
+	return m, m.result.Size()*x.Dim(xContracting[0]) >= leastWork
+}
+
+// customCall is go-xla's own; it has no exported way to call a function of the plugin.
+//
+//go:linkname customCall github.com/gomlx/go-xla/compute/xla.(*Function).customCall
+func customCall(f *xla.Function, target, config string, operandLayouts [][]int, outputs []shapes.Shape, outputLayouts [][]int,
+	operands ...compute.Value) ([]compute.Value, error)
