@@ -1,6 +1,8 @@
 package lora
 
 import (
+	"slices"
+
 	"descant/pkg/model"
 
 	"github.com/gomlx/compute/dtypes"
@@ -11,7 +13,7 @@ import (
 // Linear implements [model.Patch]: the layer's linear map with the adapter added, without dropout.
 // params: [Size] f32.
 func (p *Plan) Linear(layer int, params *Node) model.Linear {
-	return p.LinearOf(layer, p.Split(layer, params), nil)
+	return p.Adapters(layer, params, nil).Linear
 }
 
 // Split cuts a layer's flat array [Size] into its matrices: A [rank, in] and B [out, rank] of each module.
@@ -25,46 +27,158 @@ func (p *Plan) Split(layer int, params *Node) []*Node {
 	return parts
 }
 
-// LinearOf is the linear map for matrices from [Plan.Split]. With a key (a scalar uint32 that differs for
-// every layer and micro-batch) inputs of A are dropped with the configured probability and the others scaled
-// up; the same key drops the same elements again, which the backward pass relies on.
-func (p *Plan) LinearOf(layer int, parts []*Node, key *Node) model.Linear {
-	return func(module string, x, weight, bias *Node) *Node {
-		y := model.Plain(module, x, weight, bias)
-		for i, m := range p.Layers[layer] {
-			if m.Local != module {
-				continue
-			}
-			a, b := parts[2*i], parts[2*i+1]
-			if key != nil && p.dropout > 0 {
-				x = drop(x, key, uint32(i+1), p.dropout)
-			}
-			low := Dot(x, a).General([]int{1}, nil, []int{1}, nil)
-			delta := Dot(low, b).General([]int{1}, nil, []int{1}, nil)
-			y = Add(y, MulScalar(delta, m.Scale))
-		}
-		return y
-	}
+// Adapters are the adapters of one layer within a graph. The products of modules that are computed from one input are one
+// product where that is possible, as many narrow ones take longer than few wide ones.
+//
+// Where a module's weight is in bf16 its adapter's products round what they are given to bf16 too and add up in f32, and what
+// is added to the module's result is rounded to bf16; the matrices and their gradients stay f32.
+type Adapters struct {
+	// Parts are the matrices of [Plan.Split].
+	Parts []*Node
+
+	modules []Module
+	dropout float64
+	key     *Node
+	lows    map[int]*Node // by the first of modules with one input: x·Aᵀ of all of them
 }
 
-// Pull is the gradient of the adapter's part of [Plan.LinearOf] for one module, the i-th of the layer: x [rows, in], dy
-// [rows, out] → dx [rows, in], dA [rank, in], dB [out, rank]. It is written by hand for the order of its products: dB is
-// the transpose of lowᵀ·dy, whose wide side is the contiguous one.
-func (p *Plan) Pull(layer, i int, parts []*Node, key, x, dy *Node) (dx, dA, dB *Node) {
-	m := p.Layers[layer][i]
-	a, b := parts[2*i], parts[2*i+1]
-	dropped := func(v *Node) *Node {
-		if key == nil || p.dropout == 0 {
-			return v
-		}
-		return drop(v, key, uint32(i+1), p.dropout)
+// Adapters binds a layer's matrices from its flat array, params [Size] f32, or nil for the layer without adapters. With a key (a scalar
+// uint32 that differs for every layer and micro-batch) inputs of A are dropped with the configured probability and the others
+// scaled up; the same key drops the same elements again, which the backward pass relies on.
+func (p *Plan) Adapters(layer int, params, key *Node) *Adapters {
+	a := &Adapters{lows: map[int]*Node{}}
+	if key != nil && p.dropout > 0 {
+		a.dropout, a.key = p.dropout, key
 	}
-	x = dropped(x)
-	low := MulScalar(Dot(x, a).General([]int{1}, nil, []int{1}, nil), m.Scale)
-	dLow := MulScalar(Dot(dy, b).General([]int{1}, nil, []int{0}, nil), m.Scale)
-	dA = Dot(dLow, x).General([]int{0}, nil, []int{0}, nil)
-	dB = Transpose(Dot(low, dy).General([]int{0}, nil, []int{0}, nil), 0, 1)
-	return dropped(Dot(dLow, a).General([]int{1}, nil, []int{0}, nil)), dA, dB
+	if params != nil {
+		a.modules, a.Parts = p.Layers[layer], p.Split(layer, params)
+	}
+	return a
+}
+
+// Index is the place of a module among those of the layer that have an adapter; its matrices are Parts[2·i] and Parts[2·i+1].
+func (a *Adapters) Index(module string) (i int, found bool) {
+	i = slices.IndexFunc(a.modules, func(m Module) bool { return m.Local == module })
+	return i, i >= 0
+}
+
+// Linear is a [model.Linear] with the adapter added. The modules of one entry of [model.Config.SharedInputs] must all be given
+// the same x.
+func (a *Adapters) Linear(module string, x, weight, bias *Node) *Node {
+	y := model.Plain(module, x, weight, bias)
+	i, found := a.Index(module)
+	if !found {
+		return y
+	}
+	dtype := weight.DType()
+	return Add(y, model.ContractRounded(dtype, a.low(i, x, dtype), 1, a.Parts[2*i+1], 1))
+}
+
+// Pull is the gradient of [Adapters.Linear], without what autodiff adds for the bias, for modules with one input x [rows, in],
+// whose results have the gradients dy [rows, out]: dx [rows, in], and of each module dA [rank, in] and dB [out, rank], nil for
+// one without an adapter. It is written by hand for the order of its products: dB is the transpose of lowᵀ·dy, whose wide side is
+// the contiguous one.
+func (a *Adapters) Pull(modules []string, x *Node, dys, weights []*Node) (dx *Node, dA, dB []*Node) {
+	dA, dB = make([]*Node, len(modules)), make([]*Node, len(modules))
+	plus := func(n *Node) {
+		if dx == nil {
+			dx = n
+		} else {
+			dx = Add(dx, n)
+		}
+	}
+	type shared struct {
+		at   []int   // places in modules
+		dLow []*Node // [rows, rank] each
+	}
+	groups := map[int]*shared{} // by the first of those that share products
+	for k, module := range modules {
+		plus(model.PullProduct(dys[k], weights[k]))
+		i, found := a.Index(module)
+		if !found {
+			continue
+		}
+		dtype := weights[k].DType()
+		dB[k] = Transpose(model.Contract(dtype, a.low(i, x, dtype), 0, dys[k], 0), 0, 1)
+		first, _ := a.together(i)
+		if groups[first] == nil {
+			groups[first] = &shared{}
+		}
+		g := groups[first]
+		g.at = append(g.at, k)
+		g.dLow = append(g.dLow, MulScalar(model.Contract(dtype, dys[k], 1, a.Parts[2*i+1], 0), a.modules[i].Scale))
+	}
+	for i := range a.modules {
+		g := groups[i]
+		if g == nil {
+			continue
+		}
+		dtype, dLow := weights[g.at[0]].DType(), joined(g.dLow, 1)
+		plus(a.drop(i, model.ContractRounded(dtype, dLow, 1, a.stacked(i), 0)))
+		stacked := model.Contract(dtype, dLow, 0, a.drop(i, x), 0)
+		row := 0
+		for j, k := range g.at {
+			end := row + a.modules[i+j].Rank
+			dA[k], row = SliceAxis(stacked, 0, AxisRange(row, end)), end
+		}
+	}
+	return dx, dA, dB
+}
+
+// together are the modules from first to end-1, which have the input of the i-th, and with which it shares products. With dropout
+// every module has an input of its own.
+func (a *Adapters) together(i int) (first, end int) {
+	if i < 0 || a.dropout > 0 {
+		return i, i + 1
+	}
+	first, end = i, i+1
+	for first > 0 && a.modules[first-1].Input == a.modules[i].Input {
+		first--
+	}
+	for end < len(a.modules) && a.modules[end].Input == a.modules[i].Input {
+		end++
+	}
+	return first, end
+}
+
+// stacked is the A of all modules that share products with the i-th, the first of them: [ranks, in].
+func (a *Adapters) stacked(i int) *Node {
+	_, end := a.together(i)
+	var list []*Node
+	for ; i < end; i++ {
+		list = append(list, a.Parts[2*i])
+	}
+	return joined(list, 0)
+}
+
+// low is x·Aᵀ of the i-th module, times its scale: [rows, rank].
+func (a *Adapters) low(i int, x *Node, dtype dtypes.DType) *Node {
+	first, _ := a.together(i)
+	all, ok := a.lows[first]
+	if !ok {
+		all = model.Contract(dtype, a.drop(i, x), 1, a.stacked(first), 1)
+		a.lows[first] = all
+	}
+	at := 0
+	for _, m := range a.modules[first:i] {
+		at += m.Rank
+	}
+	return MulScalar(SliceAxis(all, 1, AxisRange(at, at+a.modules[i].Rank)), a.modules[i].Scale)
+}
+
+// drop is [drop] for an input of the i-th module, or its gradient.
+func (a *Adapters) drop(i int, x *Node) *Node {
+	if a.dropout == 0 {
+		return x
+	}
+	return drop(x, a.key, uint32(i+1), a.dropout)
+}
+
+func joined(parts []*Node, axis int) *Node {
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	return Concatenate(parts, axis)
 }
 
 // drop zeroes elements of x [rows, width] with probability p and scales the others by 1/(1-p). Which ones is a

@@ -16,7 +16,9 @@ type Module struct {
 	// Name is the module's name in the base checkpoint, Local the same within its layer.
 	Name, Local string
 	In, Out     int
-	Rank        int
+	// Input is the place in model.Config.SharedInputs: modules with the same one are computed from the same input.
+	Input int
+	Rank  int
 	// Scale is what the product of the two matrices is multiplied with.
 	Scale float64
 	// A and B are the offsets of the matrices in the layer's flat array.
@@ -53,7 +55,8 @@ func NewPlan(cfg *model.Config, c *Config) (*Plan, error) {
 				continue
 			}
 			used[target] = true
-			m := Module{Name: name, Local: proj.Module, In: proj.In, Out: proj.Out}
+			input := slices.IndexFunc(cfg.SharedInputs(), func(list []model.Projection) bool { return slices.Contains(list, proj) })
+			m := Module{Name: name, Local: proj.Module, In: proj.In, Out: proj.Out, Input: input}
 			m.Rank = int(match.value(match.ranks, name, float64(c.R)))
 			alpha := match.value(match.alphas, name, c.Alpha)
 			m.Scale = alpha / float64(m.Rank)

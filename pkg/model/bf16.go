@@ -132,7 +132,7 @@ func HeadProduct(x, head *Node) *Node {
 // HeadRounded is x as [HeadProduct] multiplies it: rounded to bf16 where the head is.
 func HeadRounded(x, head *Node) *Node {
 	if head.DType() == dtypes.BFloat16 {
-		return ConvertDType(ConvertDType(x, dtypes.BFloat16), dtypes.Float32)
+		return Through(dtypes.BFloat16, x)
 	}
 	return x
 }
@@ -146,6 +146,36 @@ func PullHeadProduct(d, head *Node) *Node {
 }
 
 // mixedDot contracts x's last axis, rounded to bf16, with an axis of a bf16 matrix; sums and result are f32.
-func mixedDot(x, weight *Node, axis int) *Node {
-	return Dot(ConvertDType(x, dtypes.BFloat16), weight).WithOutputDType(dtypes.Float32).General([]int{1}, nil, []int{axis}, nil)
+func mixedDot(x, weight *Node, axis int) *Node { return Contract(dtypes.BFloat16, x, 1, weight, axis) }
+
+// Contract multiplies two matrices over an axis of each, or a batch of such pairs, whose leading axes are the same. With dtype bf16 both are rounded to bf16 first, products are exact and
+// added up in f32; with f32 they are taken as they are. The result is f32. To autodiff a bf16 one is what it is in f32.
+func Contract(dtype dtypes.DType, x *Node, xAxis int, y *Node, yAxis int) *Node {
+	return contract(dtype, dtypes.Float32, x, y, xAxis, yAxis)
+}
+
+// ContractRounded is [Contract] with a result that is rounded to the dtype, and given in f32: half as many bytes to write.
+func ContractRounded(dtype dtypes.DType, x *Node, xAxis int, y *Node, yAxis int) *Node {
+	if dtype != dtypes.Float32 && device.RoundsResults(x.Graph().Backend()) {
+		return ConvertDType(contract(dtype, dtype, x, y, xAxis, yAxis), dtypes.Float32)
+	}
+	return Through(dtype, Contract(dtype, x, xAxis, y, yAxis))
+}
+
+// contract multiplies over an axis of each and over the leading ones that both have as a batch.
+func contract(dtype, result dtypes.DType, x, y *Node, xAxis, yAxis int) *Node {
+	batch := make([]int, x.Rank()-2)
+	for i := range batch {
+		batch[i] = i
+	}
+	if dtype == dtypes.Float32 {
+		return Dot(x, y).General([]int{xAxis}, batch, []int{yAxis}, batch)
+	}
+	x, y = ConvertDType(x, dtype), ConvertDType(y, dtype)
+	return Dot(x, y).WithOutputDType(result).General([]int{xAxis}, batch, []int{yAxis}, batch)
+}
+
+// Through rounds x [f32] to a dtype and gives it back in f32.
+func Through(dtype dtypes.DType, x *Node) *Node {
+	return ConvertDType(ConvertDType(x, dtype), x.DType())
 }

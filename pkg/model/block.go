@@ -106,7 +106,7 @@ func Gated(gate, up *Node) *Node { return Mul(SiLU(gate), up) }
 func (b *Block) Forward(x, cos, sin, mask *Node) *Node {
 	q, k, v := b.QKV(x)
 	q, k, v = b.Heads(q, k, v, cos, sin)
-	residual := b.Output(x, Attend(q, k, v, mask))
+	residual := b.Output(x, Attend(dtypes.Float32, q, k, v, mask))
 	gate, up := b.GateUp(residual)
 	return b.Down(residual, gate, up)
 }

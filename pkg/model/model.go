@@ -32,6 +32,9 @@ type Model struct {
 	Rounded int
 }
 
+// DType is that of the matrices: float32 or bfloat16.
+func (m *Model) DType() dtypes.DType { return m.Embed.Shape().DType }
+
 // Load reads a model folder (config.json, model.safetensors or shards with their index) into device memory,
 // as float32. Missing, unexpected and misshapen tensors are one error with the whole list.
 func Load(dev *device.Device, dir string) (*Model, error) {

@@ -12,7 +12,7 @@ import (
 	"descant/pkg/job"
 )
 
-// BenchmarkLora trains an adapter on all linear layers of the model in DESCANT_BENCH_MODEL, rows×tokens as in
+// BenchmarkLora trains an adapter on all linear layers (or DESCANT_BENCH_TARGETS) of the model in DESCANT_BENCH_MODEL, rows×tokens as in
 // DESCANT_BENCH_SHAPE (default 1x128), in DESCANT_BENCH_DTYPE (default f32), with gradient checkpointing where
 // DESCANT_BENCH_CHECKPOINTING is set, and reports tokens per second, memory and compile time.
 func BenchmarkLora(b *testing.B) {
@@ -45,6 +45,9 @@ func BenchmarkLora(b *testing.B) {
 	training.MaxSteps, training.SaveSteps, training.MaxLength = max(2, b.N), 0, max(8, width)
 	if dtype := os.Getenv("DESCANT_BENCH_DTYPE"); dtype != "" {
 		training.DType = dtype
+	}
+	if targets := os.Getenv("DESCANT_BENCH_TARGETS"); targets != "" {
+		training.TargetModules = strings.Split(targets, ",")
 	}
 	training.GradientCheckpointing = os.Getenv("DESCANT_BENCH_CHECKPOINTING") != ""
 	if method := os.Getenv("DESCANT_BENCH_METHOD"); method != "" {

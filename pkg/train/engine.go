@@ -288,11 +288,13 @@ func (e *engine) headInput(last *model.Array, places, labels []int32, rows int, 
 
 // chunk runs the head for some places: their losses and the gradient of their rows.
 func (e *engine) chunk(h *headInput, n int) (nll []float32, drows *model.Array, err error) {
-	inputs := []*model.Array{h.picked, e.finalNorm(), e.output(), h.labels, h.weights}
-	if e.norm != nil {
-		inputs = append(inputs, e.norm.gradient(), e.headGroup().gradient())
+	var out []*model.Array
+	if e.norm == nil {
+		out, err = frozenHead{e.config, true}.run(e, h)
+	} else {
+		out, err = e.run("head", func(in []*Node) []*Node { return trainedHead(e.config, in) },
+			h.picked, e.finalNorm(), e.output(), h.labels, h.weights, e.norm.gradient(), e.headGroup().gradient())
 	}
-	out, err := e.run("head", func(in []*Node) []*Node { return headGraph(e.config, in) }, inputs...)
 	if err != nil {
 		return nil, nil, err
 	}

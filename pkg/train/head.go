@@ -8,8 +8,8 @@ import (
 	. "github.com/gomlx/gomlx/core/graph"
 )
 
-// headElements bounds the logits that exist at one time. 20 million are 80 MB: 1024 rows by a seventh of a vocabulary of
-// 152 thousand.
+// headElements bounds the logits that exist at one time, of which there are two or three copies. 20 million are 80 MB: 1024 rows by
+// a seventh of a vocabulary of 152 thousand.
 const headElements = 20 << 20
 
 // headRows is the number of rows of the largest chunk of places: 32 times a power of two, at most 4096. Where the head is
@@ -36,12 +36,6 @@ func logitsOf(rows, vocab int, frozen bool) int {
 // headRows is the number of rows of this engine's largest chunk.
 func (e *engine) headRows() int { return headRows(e.config.Vocab, e.norm == nil) }
 
-// pieceOf is the number of words of the vocabulary that [frozenHead] takes at one time: equal pieces, multiples of 128.
-func pieceOf(rows, vocab int) int {
-	pieces := (rows*vocab + headElements - 1) / headElements
-	return min(vocab, roundUp((vocab+pieces-1)/pieces, 128))
-}
-
 // chunks splits n rows into chunks of few different sizes, each of which compiles once: halves, quarters, … of
 // the largest, down to a sixteenth, so that few rows are filled up.
 func chunks(n, largest int) []int {
@@ -58,61 +52,10 @@ func chunks(n, largest int) []int {
 	return sizes
 }
 
-// headGraph builds final norm, head, cross-entropy and its gradient for one chunk of places. Inputs: h [rows,
-// hidden], norm [hidden], head [vocab, hidden], labels [rows] int32, weights [rows] (1 / trained tokens of the
-// step; 0 for a place that only fills the chunk). Outputs: nll [rows], dh [rows, hidden]. When the head is
-// trained, two more inputs are the gradients of norm and head so far, and two more outputs those with this
-// chunk added.
-func headGraph(cfg *model.Config, in []*Node) []*Node {
-	if len(in) == 5 {
-		return frozenHead(cfg, in)
-	}
-	return trainedHead(cfg, in)
-}
-
-// frozenHead is [headGraph] for a head that is not trained. It never holds the logits of the whole vocabulary: it takes
-// piece by piece and keeps, of each row, the largest logit so far, Σ exp(logit − largest) and Σ exp(logit − largest)·W, which
-// are scaled when a larger one comes (the online softmax of Milakov and Gimelshein 2018).
-//
-// nll = log Σ exp(logits) − logits[label]; its gradient to the row is Σ softmax·W − W[label].
-func frozenHead(cfg *model.Config, in []*Node) []*Node {
-	h, norm, head, labels, weights := in[0], in[1], in[2], in[3], in[4]
-	rows, hidden, vocab := h.Shape().Dim(0), h.Shape().Dim(1), head.Shape().Dim(0)
-	normed := model.RMSNorm(h, norm, cfg.Eps)
-	along := func(column *Node, width int) *Node { return BroadcastToDims(column, rows, width) }
-
-	var top, sum, drawn *Node // [rows, 1], [rows, 1], [rows, hidden]
-	piece := pieceOf(rows, vocab)
-	for at := 0; at < vocab; at += piece {
-		words := head
-		if piece < vocab {
-			words = Slice(head, AxisRange(at, min(at+piece, vocab)))
-		}
-		logits := model.HeadProduct(normed, words)
-		largest := ReduceAndKeep(logits, ReduceMax, 1)
-		if top != nil {
-			largest = Max(largest, top)
-		}
-		exp := Exp(Sub(logits, along(largest, words.Shape().Dim(0))))
-		part, pull := ReduceAndKeep(exp, ReduceSum, 1), model.PullHeadProduct(exp, words)
-		if top == nil {
-			sum, drawn = part, pull
-		} else {
-			shrink := Exp(Sub(top, largest))
-			sum, drawn = Add(Mul(sum, shrink), part), Add(Mul(drawn, along(shrink, hidden)), pull)
-		}
-		top = largest
-	}
-	word := ConvertDType(Gather(head, ExpandAxes(labels, 1)), dtypes.Float32)
-	atLabel := ReduceSum(Mul(model.HeadRounded(normed, head), word), 1)
-	nll := Sub(Reshape(Add(Log(sum), top), rows), atLabel)
-	nll = Where(GreaterThan(weights, ZerosLike(weights)), nll, ZerosLike(nll))
-
-	dNormed := Mul(Sub(Div(drawn, along(sum, hidden)), word), along(ExpandAxes(weights, 1), hidden))
-	return []*Node{nll, pull([]*Node{normed}, []*Node{dNormed}, []*Node{h})[0]}
-}
-
-// trainedHead is [headGraph] for a head that is trained.
+// trainedHead builds final norm, head, cross-entropy and its gradient for one chunk of places, where the head is trained. Inputs: h
+// [rows, hidden], norm [hidden], head [vocab, hidden], labels [rows] int32, weights [rows] (1 / trained tokens of the step; 0 for a
+// place that only fills the chunk), and the gradients of norm and head so far. Outputs: nll [rows], dh [rows, hidden], and the two
+// gradients with this chunk's added.
 //
 // nll = log Σ exp(logits) − logits[label]; its gradient to the logits is softmax − onehot.
 func trainedHead(cfg *model.Config, in []*Node) []*Node {

@@ -5,6 +5,7 @@ import (
 
 	"descant/pkg/model"
 
+	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph"
 )
 
@@ -104,24 +105,24 @@ func (l layerInputs) join(x *Node) *Node {
 	return Reshape(line, slices.Concat([]int{1, width}, dims[2:])...)
 }
 
-// attend is the attention of a micro-batch: q, k, v [rows, width, heads, HeadDim] to [rows, width, Heads·HeadDim].
-func (l layerInputs) attend(q, k, v *Node, window int) *Node {
+// attend is the attention of a micro-batch, whose products take a dtype ([model.Attend]): q, k, v [rows, width, heads, HeadDim] to [rows, width, Heads·HeadDim].
+func (l layerInputs) attend(dtype dtypes.DType, q, k, v *Node, window int) *Node {
 	if l.segments == nil {
-		return model.AttendCausal(q, k, v, model.CausalMask(q.Graph(), q.Shape().Dim(1), window))
+		return model.AttendCausal(dtype, q, k, v, model.CausalMask(q.Graph(), q.Shape().Dim(1), window))
 	}
-	return l.join(model.AttendCausal(l.cut(q), l.cut(k), l.cut(v), model.IsolatedMask(l.segments, window)))
+	return l.join(model.AttendCausal(dtype, l.cut(q), l.cut(k), l.cut(v), model.IsolatedMask(l.segments, window)))
 }
 
 // pullAttend pulls the gradient d of [layerInputs.attend]'s result out back to q, k and v.
-func (l layerInputs) pullAttend(q, k, v, out, d *Node, window int) (dq, dk, dv *Node) {
+func (l layerInputs) pullAttend(dtype dtypes.DType, q, k, v, out, d *Node, window int) (dq, dk, dv *Node) {
 	if l.segments == nil {
 		mask := model.CausalMask(q.Graph(), q.Shape().Dim(1), window)
-		return model.PullAttendCausal(q, k, v, mask, out, d)
+		return model.PullAttendCausal(dtype, q, k, v, mask, out, d)
 	}
 	// What a lane holds beyond its unit has no gradient.
 	d = l.cut(d)
 	own := GreaterThan(l.segments, ZerosLike(l.segments))
 	d = Where(BroadcastToDims(ExpandAxes(own, -1), d.Shape().Dimensions...), d, ZerosLike(d))
-	dq, dk, dv = model.PullAttendCausal(l.cut(q), l.cut(k), l.cut(v), model.IsolatedMask(l.segments, window), l.cut(out), d)
+	dq, dk, dv = model.PullAttendCausal(dtype, l.cut(q), l.cut(k), l.cut(v), model.IsolatedMask(l.segments, window), l.cut(out), d)
 	return l.join(dq), l.join(dk), l.join(dv)
 }

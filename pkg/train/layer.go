@@ -1,6 +1,7 @@
 package train
 
 import (
+	"descant/pkg/lora"
 	"descant/pkg/model"
 
 	"github.com/gomlx/compute/dtypes"
@@ -36,7 +37,8 @@ func takeLayerInputs(t target, layer int, in []*Node) (l layerInputs, rest []*No
 	return l, in
 }
 
-// savedPerLayer is the number of values between the stages of a layer that the backward pass starts from.
+// savedPerLayer is the number of values between the stages of a layer that the backward pass starts from. Most of their bytes
+// are gate and up, which are kept in bf16 where products round what they are given (see [target].dtype).
 const savedPerLayer = 7
 
 // forwardLayer builds the forward pass of a layer. Inputs: x [batch, seq, hidden], the common ones. Outputs: the
@@ -47,19 +49,20 @@ func forwardLayer(t target, layer int, in []*Node) []*Node {
 	block, _ := t.block(layer, l.frozen, l.flat, l.key)
 	q, k, v := block.QKV(x)
 	qh, kh, vh := block.Heads(q, k, v, l.cos, l.sin)
-	attention := l.attend(qh, kh, vh, t.window(layer))
+	attention := l.attend(t.dtype(), qh, kh, vh, t.window(layer))
 	residual := block.Output(x, attention)
 	gate, up := block.GateUp(residual)
-	return []*Node{block.Down(residual, gate, up), q, k, v, attention, residual, gate, up}
+	out := block.Down(residual, gate, up)
+	return []*Node{out, q, k, v, attention, residual, ConvertDType(gate, t.dtype()), ConvertDType(up, t.dtype())}
 }
 
 // layerGradients collects the gradients of a layer's pieces, stage by stage. Every stage is differentiated by
 // itself from saved inputs; the value of its product is then needed by nobody and drops out of the program.
 type layerGradients struct {
-	block   *model.Block
-	adapter func(module string, x, dy *Node) (adapterGradient, bool)
-	pieces  []piece
-	grads   []*Node
+	block    *model.Block
+	adapters *lora.Adapters
+	pieces   []piece
+	grads    []*Node
 }
 
 // stage pulls the gradient of outputs back to inputs, and to the pieces of a module.
@@ -78,16 +81,29 @@ func (l *layerGradients) stage(module string, outputs, cotangents []*Node, input
 	return pulled[:len(inputs)]
 }
 
-// project pulls dy [batch, seq, out] through the linear map of a module to its input x [batch, seq, in].
-func (l *layerGradients) project(module string, x, dy *Node) *Node {
-	if l.adapter == nil {
-		return l.stage(module, []*Node{l.block.Project(module, x)}, []*Node{dy}, x)[0]
+// project pulls the gradients dys [batch, seq, out] of the linear maps of modules through to their common input x [batch, seq, in].
+func (l *layerGradients) project(x *Node, modules []string, dys ...*Node) (dx *Node) {
+	if l.adapters == nil {
+		for i, module := range modules {
+			part := l.stage(module, []*Node{l.block.Project(module, x)}, dys[i:i+1], x)[0]
+			if dx == nil {
+				dx = part
+			} else {
+				dx = Add(dx, part)
+			}
+		}
+		return dx
 	}
 	flat := func(v *Node) *Node { return Reshape(v, v.Shape().Dim(0)*v.Shape().Dim(1), v.Shape().Dim(2)) }
-	dx := model.PullProduct(flat(dy), l.block.Weight(module))
-	if g, found := l.adapter(module, flat(x), flat(dy)); found {
-		dx = Add(dx, g.dx)
-		l.grads[g.at], l.grads[g.at+1] = g.dA, g.dB
+	rows, weights := make([]*Node, len(dys)), make([]*Node, len(dys))
+	for i, module := range modules {
+		rows[i], weights[i] = flat(dys[i]), l.block.Weight(module)
+	}
+	dx, dA, dB := l.adapters.Pull(modules, flat(x), rows, weights)
+	for i, module := range modules {
+		if at, found := l.adapters.Index(module); found {
+			l.grads[2*at], l.grads[2*at+1] = dA[i], dB[i]
+		}
 	}
 	return Reshape(dx, x.Shape().Dimensions...)
 }
@@ -97,22 +113,22 @@ func (l *layerGradients) project(module string, x, dy *Node) *Node {
 // Outputs: dx if something below is trained, and the flat gradient with this layer's added.
 func backwardLayer(t target, layer int, below bool, in []*Node) []*Node {
 	dy, x := in[0], in[1]
-	q, k, v, attention, residual, gate, up := in[2], in[3], in[4], in[5], in[6], in[7], in[8]
+	q, k, v, attention, residual := in[2], in[3], in[4], in[5], in[6]
+	gate, up := ConvertDType(in[7], dtypes.Float32), ConvertDType(in[8], dtypes.Float32)
 	c, rest := takeLayerInputs(t, layer, in[2+savedPerLayer:])
 	block, pieces := t.block(layer, c.frozen, c.flat, c.key)
-	l := &layerGradients{block: block, adapter: t.adapter(layer, c.flat, c.key), pieces: pieces, grads: make([]*Node, len(pieces))}
+	l := &layerGradients{block: block, adapters: t.adapters(layer, c.flat, c.key), pieces: pieces, grads: make([]*Node, len(pieces))}
 
-	dActivation := l.project("mlp.down_proj", model.Gated(gate, up), dy)
+	dActivation := l.project(model.Gated(gate, up), []string{"mlp.down_proj"}, dy)
 	d := pull([]*Node{model.Gated(gate, up)}, []*Node{dActivation}, []*Node{gate, up})
 	h := block.MLPInput(residual)
-	dh := Add(l.project("mlp.gate_proj", h, d[0]), l.project("mlp.up_proj", h, d[1]))
+	dh := l.project(h, []string{"mlp.gate_proj", "mlp.up_proj"}, d[0], d[1])
 	dResidual := Add(dy, l.stage("post_attention_layernorm", []*Node{block.MLPInput(residual)}, []*Node{dh}, residual)[0])
 
-	dAttention := l.project("self_attn.o_proj", attention, dResidual)
-	d = l.attention(q, k, v, attention, c, t.window(layer), dAttention)
+	dAttention := l.project(attention, []string{"self_attn.o_proj"}, dResidual)
+	d = l.attention(t, layer, q, k, v, attention, c, dAttention)
 	h = block.AttentionInput(x)
-	dh = l.project("self_attn.q_proj", h, d[0])
-	dh = Add(dh, Add(l.project("self_attn.k_proj", h, d[1]), l.project("self_attn.v_proj", h, d[2])))
+	dh = l.project(h, []string{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}, d[0], d[1], d[2])
 	dx := Add(dResidual, l.stage("input_layernorm", []*Node{block.AttentionInput(x)}, []*Node{dh}, x)[0])
 
 	var out []*Node
@@ -130,9 +146,9 @@ func backwardLayer(t target, layer int, below bool, in []*Node) []*Node {
 }
 
 // attention pulls the gradient of the attention's result back to q, k and v, and to the norms of their heads.
-func (l *layerGradients) attention(q, k, v, attention *Node, c layerInputs, window int, d *Node) []*Node {
+func (l *layerGradients) attention(t target, layer int, q, k, v, attention *Node, c layerInputs, d *Node) []*Node {
 	qh, kh, vh := l.block.Heads(q, k, v, c.cos, c.sin)
-	dqh, dkh, dvh := c.pullAttend(qh, kh, vh, attention, d, window)
+	dqh, dkh, dvh := c.pullAttend(t.dtype(), qh, kh, vh, attention, d, t.window(layer))
 	// q, k and v go through the heads apart from one another.
 	dq := l.stage("self_attn.q_norm", []*Node{qh}, []*Node{dqh}, q)[0]
 	dk := l.stage("self_attn.k_norm", []*Node{kh}, []*Node{dkh}, k)[0]

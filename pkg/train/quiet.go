@@ -76,8 +76,7 @@ func (e *engine) lossOnly(x *model.Array, b *microBatch) (all []float32, err err
 		if err != nil {
 			return nil, err
 		}
-		out, err := e.run("head loss", func(in []*Node) []*Node { return headGraph(e.config, in)[:1] },
-			h.picked, e.finalNorm(), e.output(), h.labels, h.weights)
+		out, err := frozenHead{e.config, false}.run(e, h)
 		h.free()
 		if err != nil {
 			return nil, err

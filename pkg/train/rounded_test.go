@@ -16,35 +16,46 @@ import (
 )
 
 // roundedTarget does in f32, by autodiff and in the layout [in, out], what dtype bf16 is meant to do by hand and in
-// [out, in]: the other operand of each frozen product is rounded to bf16, forward x and backward the gradient dy.
+// [out, in]: what each product is given is rounded to bf16, forward x and backward the gradient dy, of an adapter both matrices
+// and what is between them, and what it adds to the result and to the gradient dx.
 type roundedTarget struct{ *loraTarget }
 
 func (t roundedTarget) signature(layer int) string { return "rounded " + t.loraTarget.signature(layer) }
 
-// adapter leaves the gradient to autodiff.
-func (roundedTarget) adapter(int, *Node, *Node) func(string, *Node, *Node) (adapterGradient, bool) {
-	return nil
-}
+func (roundedTarget) dtype() dtypes.DType { return dtypes.BFloat16 }
+
+// adapters leaves the gradient to autodiff.
+func (roundedTarget) adapters(int, *Node, *Node) *lora.Adapters { return nil }
 
 func (t roundedTarget) block(layer int, frozen []*Node, flat, _ *Node) (*model.Block, []piece) {
 	weights, _ := t.model.Config.Bind(frozen)
 	_, pieces := t.loraTarget.block(layer, frozen, flat, nil)
 	return model.NewBlock(t.model.Config, weights, func(module string, x, weight, bias *Node) *Node {
-		// To the gradient x is x; the difference of it and its rounded value is exact in f32.
-		rounded := Add(x, StopGradient(Sub(throughBF16(x), x)))
-		y := Dot(rounded, weight).General([]int{1}, nil, []int{0}, nil)
-		y = IdentityWithCustomGradient(y, func(_, dy *Node) *Node { return throughBF16(dy) })
+		y := pullRounded(Dot(rounded(x), weight).General([]int{1}, nil, []int{0}, nil))
 		if bias != nil {
 			y = Add(y, BroadcastToDims(ExpandAxes(bias, 0), y.Shape().Dimensions...))
 		}
 		for i, m := range t.plan.Layers[layer] {
 			if m.Local == module {
-				low := Dot(x, pieces[2*i].node).General([]int{1}, nil, []int{1}, nil)
-				y = Add(y, MulScalar(Dot(low, pieces[2*i+1].node).General([]int{1}, nil, []int{1}, nil), m.Scale))
+				a, b := rounded(pieces[2*i].node), rounded(pieces[2*i+1].node)
+				low := pullRounded(Dot(rounded(pullRounded(x)), a).General([]int{1}, nil, []int{1}, nil))
+				delta := pullRounded(Dot(rounded(MulScalar(low, m.Scale)), b).General([]int{1}, nil, []int{1}, nil))
+				y = Add(y, rounded(delta))
 			}
 		}
 		return y
 	}), pieces
+}
+
+// rounded is x rounded to bf16; to the gradient it is x.
+func rounded(x *Node) *Node {
+	// The difference of x and its rounded value is exact in f32.
+	return Add(x, StopGradient(Sub(throughBF16(x), x)))
+}
+
+// pullRounded is x, whose gradient is rounded to bf16.
+func pullRounded(x *Node) *Node {
+	return IdentityWithCustomGradient(x, func(_, dy *Node) *Node { return throughBF16(dy) })
 }
 
 func throughBF16(x *Node) *Node {
@@ -96,7 +107,7 @@ func roundedEngine(t *testing.T, dev *device.Device, c modeltest.Case) *engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := newLoraEngine(m, model.NewCompiler(dev.Backend()), a, adamW{})
+	e, err := newLoraEngine(m, model.NewOneDNNCompiler(dev.Backend()), a, adamW{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +128,7 @@ func TestHeadBF16(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e := newEngine(m, model.NewCompiler(dev.Backend()), nil, adamW{})
+		e := newEngine(m, model.NewOneDNNCompiler(dev.Backend()), nil, adamW{})
 		t.Cleanup(e.close)
 		exact, err := model.Load(dev, c.Base())
 		if err != nil {

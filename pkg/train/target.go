@@ -7,6 +7,7 @@ import (
 	"descant/pkg/lora"
 	"descant/pkg/model"
 
+	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph"
 )
 
@@ -23,11 +24,12 @@ type target interface {
 	// block builds the layer from its frozen weights, its flat trained array (nil where size is 0) and the
 	// dropout key (nil without dropout), and gives the pieces of the flat array in order.
 	block(layer int, frozen []*Node, flat, key *Node) (*model.Block, []piece)
-	// adapter says of a module's linear map which adapter of the layer is on it: the frozen map's gradient and the
-	// adapter's are then taken by hand. It is nil in full training.
-	adapter(layer int, flat, key *Node) func(module string, x, dy *Node) (a adapterGradient, found bool)
+	// adapters are those of the layer, with which the gradients of its linear maps are taken by hand; nil in full training.
+	adapters(layer int, flat, key *Node) *lora.Adapters
 	// dropout says whether block wants a key.
 	dropout() bool
+	// dtype is what the products of the layers round to what they are given: f32 or bf16.
+	dtype() dtypes.DType
 }
 
 // piece is a part of a layer's flat array within a graph.
@@ -35,13 +37,6 @@ type piece struct {
 	// module is what the piece belongs to, within the layer.
 	module string
 	node   *Node
-}
-
-// adapterGradient is the gradient of an adapter on one linear map: of its input, of A and of B, and where the pieces of A
-// and B are.
-type adapterGradient struct {
-	dx, dA, dB *Node
-	at         int
 }
 
 // loraTarget trains the matrices of an adapter.
@@ -58,34 +53,20 @@ func (t *loraTarget) frozen(layer int) []*model.Array { return t.model.Layers[la
 func (t *loraTarget) size(layer int) int              { return t.plan.Size(layer) }
 func (t *loraTarget) dropout() bool                   { return t.plan.Config.Dropout > 0 }
 
+func (t *loraTarget) dtype() dtypes.DType { return t.model.DType() }
+
 func (t *loraTarget) block(layer int, frozen []*Node, flat, key *Node) (*model.Block, []piece) {
 	weights, _ := t.model.Config.Bind(frozen)
-	if flat == nil {
-		return model.NewBlock(t.model.Config, weights, nil), nil
-	}
-	parts := t.plan.Split(layer, flat)
+	adapters := t.plan.Adapters(layer, flat, key)
 	var pieces []piece
-	for i, m := range t.plan.Layers[layer] {
-		pieces = append(pieces, piece{m.Local, parts[2*i]}, piece{m.Local, parts[2*i+1]})
+	for i, part := range adapters.Parts {
+		pieces = append(pieces, piece{t.plan.Layers[layer][i/2].Local, part})
 	}
-	return model.NewBlock(t.model.Config, weights, t.plan.LinearOf(layer, parts, key)), pieces
+	return model.NewBlock(t.model.Config, weights, adapters.Linear), pieces
 }
 
-func (t *loraTarget) adapter(layer int, flat, key *Node) func(string, *Node, *Node) (adapterGradient, bool) {
-	var parts []*Node
-	if flat != nil {
-		parts = t.plan.Split(layer, flat)
-	}
-	return func(module string, x, dy *Node) (g adapterGradient, found bool) {
-		for i, m := range t.plan.Layers[layer] {
-			if m.Local == module {
-				g.at = 2 * i
-				g.dx, g.dA, g.dB = t.plan.Pull(layer, i, parts, key, x, dy)
-				return g, true
-			}
-		}
-		return g, false
-	}
+func (t *loraTarget) adapters(layer int, flat, key *Node) *lora.Adapters {
+	return t.plan.Adapters(layer, flat, key)
 }
 
 // fullTarget trains all weights of a layer.
@@ -96,12 +77,12 @@ type fullTarget struct {
 func (t *fullTarget) signature(layer int) string {
 	return fmt.Sprintf("full window %d", t.window(layer))
 }
-func (t *fullTarget) window(layer int) int      { return t.config.Window(layer) }
-func (t *fullTarget) frozen(int) []*model.Array { return nil }
-func (t *fullTarget) dropout() bool             { return false }
-func (t *fullTarget) adapter(int, *Node, *Node) func(string, *Node, *Node) (adapterGradient, bool) {
-	return nil
-}
+func (t *fullTarget) window(layer int) int                      { return t.config.Window(layer) }
+func (t *fullTarget) frozen(int) []*model.Array                 { return nil }
+func (t *fullTarget) dropout() bool                             { return false }
+func (t *fullTarget) dtype() dtypes.DType                       { return dtypes.Float32 }
+func (t *fullTarget) adapters(int, *Node, *Node) *lora.Adapters { return nil }
+
 func (t *fullTarget) size(int) int {
 	n := int64(0)
 	for _, tensor := range t.config.LayerTensors() {
