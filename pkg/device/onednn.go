@@ -14,19 +14,36 @@ import (
 // PackedWidth is the number of outputs that lie together in a packed matrix.
 const PackedWidth = 64
 
-// leastWork is the number of multiplications from which oneDNN's product is worth its call: below, XLA's own, which needs none
-// and can be fused with what is around it, is as fast or faster.
-const leastWork = 1 << 20
+// From leastWork multiplications on oneDNN's product is worth its call: below, XLA's own, which needs none and can be fused with
+// what is around it, is as fast or faster. So it is for the product with a vector, and fewer than leastDepth multiplications for each
+// element of the result count for less.
+const (
+	leastWork  = 1 << 20
+	leastDepth = 32
+)
 
 // WithOneDNN returns a backend that shares everything with b and computes the products of matrices in oneDNN, on XLA's CPU client:
 // those of f32 matrices, or of bf16 ones with a result in f32 or bf16, and batches of such, over one axis each. XLA's own products take
-// up to twice as long. Both add up in f32, in another order. It also knows the product of [WithPackedProducts].
-// ok is false, and the backend is b itself, where there is no such client.
+// up to twice as long. Both add up in f32, in another order. ok is false, and the backend is b itself, where there is no such client.
 func WithOneDNN(b compute.Backend) (backend compute.Backend, ok bool) {
-	if !hasOneDNN(b) {
+	// The plugin for Intel's and AMD's processors has oneDNN in it.
+	cpu, isXLA := b.(*xla.Backend)
+	if !isXLA || !cpu.IsCPU() || runtime.GOARCH != "amd64" {
 		return b, false
 	}
-	return oneDNN{b, true}, true
+	return oneDNN{b}, true
+}
+
+// PacksProducts tells whether a backend knows one product more: x [rows, in] bf16 with a packed matrix [out/64, in, 64] bf16, contracted
+// over in, with a result [rows, out/64, 64] in f32, runs in oneDNN, whose own layout a packed matrix has: blocks of 64 outputs, in each
+// of them pairs of inputs, of these 64 outputs, of each of these both inputs. Other products pack their matrix anew in every execution,
+// which for a few rows takes three times as long as the product. It is that of [WithOneDNN] on a processor with avx512_bf16; on others
+// oneDNN has other kernels for bf16, or none.
+//
+// oneDNN does not promise that layout: whoever uses it compares results first, for every number of rows.
+func PacksProducts(b compute.Backend) bool {
+	_, ok := b.(oneDNN)
+	return ok && fastBF16()
 }
 
 // RoundsResults tells whether a backend's products of bf16 matrices with a result in bf16 add up in f32, and are no slower than those
@@ -34,60 +51,31 @@ func WithOneDNN(b compute.Backend) (backend compute.Backend, ok bool) {
 func RoundsResults(b compute.Backend) bool {
 	switch b := b.(type) {
 	case oneDNN:
-		return b.all && fastBF16()
+		return fastBF16()
 	case *xla.Backend:
 		return !b.IsCPU()
 	}
 	return false
 }
 
-// WithPackedProducts returns a backend that shares everything with b and knows one product more, on XLA's CPU client: x
-// [rows, in] bf16 with a packed matrix [out/64, in, 64] bf16, contracted over in, with a result [rows, out/64, 64] in f32,
-// runs in oneDNN, whose own layout a packed matrix has: blocks of 64 outputs, in each of them pairs of inputs, of these
-// 64 outputs, of each of these both inputs. XLA's own product packs its matrix anew in every execution, which for a few rows
-// takes three times as long as the product. ok is false, and the backend is b itself, where there is no such client, or the
-// processor has no avx512_bf16: there oneDNN has other kernels for bf16, or none.
-//
-// oneDNN does not promise that layout: whoever uses it compares results first, for every number of rows.
-func WithPackedProducts(b compute.Backend) (backend compute.Backend, ok bool) {
-	if !hasOneDNN(b) || !fastBF16() {
-		return b, false
-	}
-	return oneDNN{b, false}, true
-}
-
-// hasOneDNN tells whether the plugin of a backend has oneDNN in it: those of Intel's and AMD's processors do.
-func hasOneDNN(b compute.Backend) bool {
-	cpu, isXLA := b.(*xla.Backend)
-	return isXLA && cpu.IsCPU() && runtime.GOARCH == "amd64"
-}
-
 // fastBF16 tells whether oneDNN multiplies bf16 by the processor's own instructions.
 func fastBF16() bool { return CPUFacts().Has("avx512_bf16") }
 
 // oneDNN, oneDNNBuilder and oneDNNFunction hand everything but products to what they wrap.
-type oneDNN struct {
-	compute.Backend
-	all bool // all products, not only those with a packed matrix
-}
+type oneDNN struct{ compute.Backend }
 
-type oneDNNBuilder struct {
-	compute.Builder
-	all bool
-}
+type oneDNNBuilder struct{ compute.Builder }
 
 type oneDNNFunction struct {
 	compute.Function
 	builder oneDNNBuilder
 }
 
-func (p oneDNN) Builder(name string) compute.Builder {
-	return oneDNNBuilder{p.Backend.Builder(name), p.all}
-}
+func (p oneDNN) Builder(name string) compute.Builder { return oneDNNBuilder{p.Backend.Builder(name)} }
 
 func (b oneDNNBuilder) Main() compute.Function { return oneDNNFunction{b.Builder.Main(), b} }
 
-// DotGeneral is the product of [WithOneDNN] or [WithPackedProducts], or that of the backend.
+// DotGeneral is the product of [WithOneDNN] or [PacksProducts], or that of the backend.
 func (f oneDNNFunction) DotGeneral(lhs compute.Value, lhsContracting, lhsBatch []int, rhs compute.Value, rhsContracting, rhsBatch []int,
 	config compute.DotGeneralConfig) (compute.Value, error) {
 	x, err := f.builder.OpShape(lhs)
@@ -107,8 +95,8 @@ func (f oneDNNFunction) DotGeneral(lhs compute.Value, lhsContracting, lhsBatch [
 		return f.packed(lhs, rhs, x.Dim(0), w)
 	}
 	m, ok := matmulOf(x, lhsContracting, lhsBatch, w, rhsContracting, rhsBatch, config)
-	if !f.builder.all || !ok {
-		round := f.builder.all && config.OutputDType == dtypes.BFloat16
+	if !ok {
+		round := config.OutputDType == dtypes.BFloat16
 		if round {
 			config.OutputDType = dtypes.Float32 // XLA's own product adds up in the dtype of its result
 		}
@@ -175,9 +163,14 @@ func matmulOf(x shapes.Shape, xContracting, xBatch []int, w shapes.Shape, wContr
 		dims[i] = x.Dim(i)
 	}
 	m.transposeA, m.transposeB = xContracting[0] == batch, wContracting[0] == batch+1
-	dims = append(dims, x.Dim(2*batch+1-xContracting[0]), w.Dim(2*batch+1-wContracting[0]))
+	rows, columns := x.Dim(2*batch+1-xContracting[0]), w.Dim(2*batch+1-wContracting[0])
+	dims = append(dims, rows, columns)
 	m.result = shapes.Make(result, dims...)
-	return m, m.result.Size()*x.Dim(xContracting[0]) >= leastWork
+	depth := x.Dim(xContracting[0])
+	if depth < leastDepth {
+		depth = 1
+	}
+	return m, rows > 1 && columns > 1 && m.result.Size()*depth >= leastWork
 }
 
 // customCall is go-xla's own; it has no exported way to call a function of the plugin.

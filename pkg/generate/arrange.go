@@ -83,7 +83,7 @@ func (s *stepper) arrange(a arrangement, packable func(*model.Array) bool) error
 // packable finds out which shapes of matrices can be packed for all batches of the engine.
 func (s *stepper) packable(a arrangement) (func(*model.Array) bool, error) {
 	fit := map[string]bool{}
-	if a.pack && s.packs {
+	if a.pack && s.compiler.Packs() {
 		var list []*model.Array
 		for _, w := range append(slices.Clone(s.base.Layers[0]), s.base.Head) {
 			if !slices.ContainsFunc(list, func(o *model.Array) bool { return o.Shape().Equal(w.Shape()) }) {

@@ -32,7 +32,7 @@ func TestArrangementsGiveTheSameLogits(t *testing.T) {
 		text := strings.Join(names, " ")
 		switch name {
 		case "packed":
-			if _, can := device.WithPackedProducts(dev.Backend()); !can {
+			if !model.NewOneDNNCompiler(dev.Backend()).Packs() {
 				if !strings.Contains(text, "q_proj.weight[512 512]") {
 					t.Errorf("a processor without bf16 instructions has %s", text)
 				}

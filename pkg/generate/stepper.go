@@ -25,8 +25,6 @@ type stepper struct {
 	adapters *adapterMemory
 	programs *programs
 	inputs   map[batchShape]*stepInputs
-	// packs: the compiler knows packed matrices.
-	packs bool
 	// heads are the output matrix, or copies of its parts, or a packed one.
 	heads []*model.Array
 	// filled positions of each row of the cache, whoever had it last.
@@ -37,7 +35,7 @@ type stepper struct {
 func newStepper(backend compute.Backend, base *model.Model, opts Options, a arrangement) (*stepper, error) {
 	cfg := base.Config
 	s := &stepper{
-		base: base, compiler: model.NewCompiler(backend), contexts: contexts(opts.MaxContext),
+		base: base, compiler: model.NewOneDNNCompiler(backend), contexts: contexts(opts.MaxContext),
 		inputs: map[batchShape]*stepInputs{}, filled: make([]int, opts.MaxRows),
 		plan: layerPlan{config: cfg, rows: opts.MaxRows, inPlace: backend.HasSharedBuffers(),
 			verify: opts.DraftTokens + 1, embed: base.Embed.Shape(), head: base.Head.Shape()},
@@ -45,7 +43,6 @@ func newStepper(backend compute.Backend, base *model.Model, opts Options, a arra
 	s.plan.adapters = columnShapes{dtype: dtypes.Float32, columns: max(0, opts.Slots) * opts.MaxRank, groups: cfg.SharedInputs()}
 	if opts.DType == BF16 {
 		s.plan.adapters.dtype = dtypes.BFloat16
-		s.compiler, s.packs = model.NewPackingCompiler(s.compiler)
 	}
 	if s.plan.adapters.columns > 0 && backend.Capabilities().Operations[compute.OpTypeDynamicSlice] {
 		s.plan.width = opts.MaxRank

@@ -23,9 +23,6 @@ func TestOneDNNProducts(t *testing.T) {
 	defer dev.Close()
 	backend, ok := device.WithOneDNN(dev.Backend())
 	if !ok {
-		if _, ok := device.WithPackedProducts(dev.Backend()); ok {
-			t.Fatal("packed products without oneDNN")
-		}
 		return // an ARM processor: there are no other products to compare
 	}
 	type product struct {

@@ -15,16 +15,10 @@ import (
 // have fewer.
 const packedAtLeast = 512
 
-// NewPackingCompiler is [NewCompiler] for a device on which [Product] can take packed matrices; ok is false where it cannot.
-func NewPackingCompiler(c *Compiler) (packing *Compiler, ok bool) {
-	backend, ok := device.WithPackedProducts(c.backend)
-	if !ok {
-		return c, false
-	}
-	return NewCompiler(backend), true
-}
+// Packs tells whether [Product] can take packed matrices.
+func (c *Compiler) Packs() bool { return device.PacksProducts(c.backend) }
 
-// Pack brings a matrix [out, in] bf16 into the packed form [out/64, in, 64] of [device.WithPackedProducts].
+// Pack brings a matrix [out, in] bf16 into the packed form [out/64, in, 64] of [device.PacksProducts].
 func Pack(w *Node) *Node {
 	const width = device.PackedWidth
 	out, in := w.Shape().Dim(0), w.Shape().Dim(1)
