@@ -24,11 +24,12 @@ const (
 
 // WithOneDNN returns a backend that shares everything with b and computes the products of matrices in oneDNN, on XLA's CPU client:
 // those of f32 matrices, or of bf16 ones with a result in f32 or bf16, and batches of such, over one axis each. XLA's own products take
-// up to twice as long. Both add up in f32, in another order. ok is false, and the backend is b itself, where there is no such client.
+// up to twice as long. Both add up in f32, in another order. ok is false, and the backend is b itself, where there is no such client, or
+// the processor has no avx512_bf16: for others oneDNN multiplies batches in threads that start threads, for which XLA's pool stands still.
 func WithOneDNN(b compute.Backend) (backend compute.Backend, ok bool) {
 	// The plugin for Intel's and AMD's processors has oneDNN in it.
 	cpu, isXLA := b.(*xla.Backend)
-	if !isXLA || !cpu.IsCPU() || runtime.GOARCH != "amd64" {
+	if !isXLA || !cpu.IsCPU() || runtime.GOARCH != "amd64" || !fastBF16() {
 		return b, false
 	}
 	return oneDNN{b}, true
@@ -37,13 +38,12 @@ func WithOneDNN(b compute.Backend) (backend compute.Backend, ok bool) {
 // PacksProducts tells whether a backend knows one product more: x [rows, in] bf16 with a packed matrix [out/64, in, 64] bf16, contracted
 // over in, with a result [rows, out/64, 64] in f32, runs in oneDNN, whose own layout a packed matrix has: blocks of 64 outputs, in each
 // of them pairs of inputs, of these 64 outputs, of each of these both inputs. Other products pack their matrix anew in every execution,
-// which for a few rows takes three times as long as the product. It is that of [WithOneDNN] on a processor with avx512_bf16; on others
-// oneDNN has other kernels for bf16, or none.
+// which for a few rows takes three times as long as the product. It is one of [WithOneDNN].
 //
 // oneDNN does not promise that layout: whoever uses it compares results first, for every number of rows.
 func PacksProducts(b compute.Backend) bool {
 	_, ok := b.(oneDNN)
-	return ok && fastBF16()
+	return ok
 }
 
 // RoundsResults tells whether a backend's products of bf16 matrices with a result in bf16 add up in f32, and are no slower than those
@@ -51,7 +51,7 @@ func PacksProducts(b compute.Backend) bool {
 func RoundsResults(b compute.Backend) bool {
 	switch b := b.(type) {
 	case oneDNN:
-		return fastBF16()
+		return true
 	case *xla.Backend:
 		return !b.IsCPU()
 	}
@@ -151,7 +151,7 @@ func matmulOf(x shapes.Shape, xContracting, xBatch []int, w shapes.Shape, wContr
 	}
 	switch {
 	case x.DType == dtypes.Float32 && result == dtypes.Float32:
-	case x.DType == dtypes.BFloat16 && (result == dtypes.Float32 || result == dtypes.BFloat16) && fastBF16():
+	case x.DType == dtypes.BFloat16 && (result == dtypes.Float32 || result == dtypes.BFloat16):
 	default:
 		return m, false
 	}
