@@ -2,7 +2,6 @@ package device
 
 import (
 	"fmt"
-	"runtime"
 	_ "unsafe" // for go:linkname
 
 	"github.com/gomlx/compute"
@@ -23,13 +22,12 @@ const (
 )
 
 // WithOneDNN returns a backend that shares everything with b and computes the products of matrices in oneDNN, on XLA's CPU client:
-// those of f32 matrices, or of bf16 ones with a result in f32 or bf16, and batches of such, over one axis each. XLA's own products take
+// those of f32 matrices, or of bf16 ones with a result in f32, and batches of such, over one axis each. XLA's own products take
 // up to twice as long. Both add up in f32, in another order. ok is false, and the backend is b itself, where there is no such client, or
 // the processor has no avx512_bf16: for others oneDNN multiplies batches in threads that start threads, for which XLA's pool stands still.
 func WithOneDNN(b compute.Backend) (backend compute.Backend, ok bool) {
-	// The plugin for Intel's and AMD's processors has oneDNN in it.
 	cpu, isXLA := b.(*xla.Backend)
-	if !isXLA || !cpu.IsCPU() || runtime.GOARCH != "amd64" || !fastBF16() {
+	if !isXLA || !cpu.IsCPU() || !CPUFacts().Has("avx512_bf16") {
 		return b, false
 	}
 	return oneDNN{b}, true
@@ -45,21 +43,6 @@ func PacksProducts(b compute.Backend) bool {
 	_, ok := b.(oneDNN)
 	return ok
 }
-
-// RoundsResults tells whether a backend's products of bf16 matrices with a result in bf16 add up in f32, and are no slower than those
-// with a result in f32.
-func RoundsResults(b compute.Backend) bool {
-	switch b := b.(type) {
-	case oneDNN:
-		return true
-	case *xla.Backend:
-		return !b.IsCPU()
-	}
-	return false
-}
-
-// fastBF16 tells whether oneDNN multiplies bf16 by the processor's own instructions.
-func fastBF16() bool { return CPUFacts().Has("avx512_bf16") }
 
 // oneDNN, oneDNNBuilder and oneDNNFunction hand everything but products to what they wrap.
 type oneDNN struct{ compute.Backend }
@@ -96,15 +79,7 @@ func (f oneDNNFunction) DotGeneral(lhs compute.Value, lhsContracting, lhsBatch [
 	}
 	m, ok := matmulOf(x, lhsContracting, lhsBatch, w, rhsContracting, rhsBatch, config)
 	if !ok {
-		round := config.OutputDType == dtypes.BFloat16
-		if round {
-			config.OutputDType = dtypes.Float32 // XLA's own product adds up in the dtype of its result
-		}
-		y, err := f.Function.DotGeneral(lhs, lhsContracting, lhsBatch, rhs, rhsContracting, rhsBatch, config)
-		if err != nil || !round {
-			return y, err
-		}
-		return f.ConvertDType(y, dtypes.BFloat16)
+		return f.Function.DotGeneral(lhs, lhsContracting, lhsBatch, rhs, rhsContracting, rhsBatch, config)
 	}
 	return f.matmul(fmt.Sprintf(`{"transpose_a":%t,"transpose_b":%t}`, m.transposeA, m.transposeB), m.result, lhs, rhs)
 }
@@ -145,14 +120,8 @@ func matmulOf(x shapes.Shape, xContracting, xBatch []int, w shapes.Shape, wContr
 	if x.DType != w.DType || w.Rank() != rank || rank != batch+2 || len(xContracting) != 1 || len(wContracting) != 1 {
 		return m, false
 	}
-	result := config.OutputDType
-	if result == dtypes.InvalidDType {
-		result = x.DType
-	}
-	switch {
-	case x.DType == dtypes.Float32 && result == dtypes.Float32:
-	case x.DType == dtypes.BFloat16 && (result == dtypes.Float32 || result == dtypes.BFloat16):
-	default:
+	f32 := x.DType == dtypes.Float32 && (config.OutputDType == dtypes.Float32 || config.OutputDType == dtypes.InvalidDType)
+	if !f32 && (x.DType != dtypes.BFloat16 || config.OutputDType != dtypes.Float32) {
 		return m, false
 	}
 	dims := make([]int, batch, rank)
@@ -165,7 +134,7 @@ func matmulOf(x shapes.Shape, xContracting, xBatch []int, w shapes.Shape, wContr
 	m.transposeA, m.transposeB = xContracting[0] == batch, wContracting[0] == batch+1
 	rows, columns := x.Dim(2*batch+1-xContracting[0]), w.Dim(2*batch+1-wContracting[0])
 	dims = append(dims, rows, columns)
-	m.result = shapes.Make(result, dims...)
+	m.result = shapes.Make(dtypes.Float32, dims...)
 	depth := x.Dim(xContracting[0])
 	if depth < leastDepth {
 		depth = 1

@@ -30,8 +30,8 @@ func (p *Plan) Split(layer int, params *Node) []*Node {
 // Adapters are the adapters of one layer within a graph. The products of modules that are computed from one input are one
 // product where that is possible, as many narrow ones take longer than few wide ones.
 //
-// Where a module's weight is in bf16 its adapter's products round what they are given to bf16 too and add up in f32, and what
-// is added to the module's result is rounded to bf16; the matrices and their gradients stay f32.
+// Where a module's weight is in bf16 its adapter's products round what they are given to bf16 too and add up in f32; the matrices
+// and their gradients stay f32.
 type Adapters struct {
 	// Parts are the matrices of [Plan.Split].
 	Parts []*Node
@@ -71,7 +71,7 @@ func (a *Adapters) Linear(module string, x, weight, bias *Node) *Node {
 		return y
 	}
 	dtype := weight.DType()
-	return Add(y, model.ContractRounded(dtype, a.low(i, x, dtype), 1, a.Parts[2*i+1], 1))
+	return Add(y, model.Contract(dtype, a.low(i, x, dtype), 1, a.Parts[2*i+1], 1))
 }
 
 // Pull is the gradient of [Adapters.Linear], without what autodiff adds for the bias, for modules with one input x [rows, in],
@@ -113,8 +113,8 @@ func (a *Adapters) Pull(modules []string, x *Node, dys, weights []*Node) (dx *No
 		if g == nil {
 			continue
 		}
-		dtype, dLow := weights[g.at[0]].DType(), joined(g.dLow, 1)
-		plus(a.drop(i, model.ContractRounded(dtype, dLow, 1, a.stacked(i), 0)))
+		dtype, dLow := weights[g.at[0]].DType(), Concatenate(g.dLow, 1)
+		plus(a.drop(i, model.Contract(dtype, dLow, 1, a.stacked(i), 0)))
 		stacked := model.Contract(dtype, dLow, 0, a.drop(i, x), 0)
 		row := 0
 		for j, k := range g.at {
@@ -128,7 +128,7 @@ func (a *Adapters) Pull(modules []string, x *Node, dys, weights []*Node) (dx *No
 // together are the modules from first to end-1, which have the input of the i-th, and with which it shares products. With dropout
 // every module has an input of its own.
 func (a *Adapters) together(i int) (first, end int) {
-	if i < 0 || a.dropout > 0 {
+	if a.dropout > 0 {
 		return i, i + 1
 	}
 	first, end = i, i+1
@@ -148,7 +148,7 @@ func (a *Adapters) stacked(i int) *Node {
 	for ; i < end; i++ {
 		list = append(list, a.Parts[2*i])
 	}
-	return joined(list, 0)
+	return Concatenate(list, 0)
 }
 
 // low is x·Aᵀ of the i-th module, times its scale: [rows, rank].
@@ -172,13 +172,6 @@ func (a *Adapters) drop(i int, x *Node) *Node {
 		return x
 	}
 	return drop(x, a.key, uint32(i+1), a.dropout)
-}
-
-func joined(parts []*Node, axis int) *Node {
-	if len(parts) == 1 {
-		return parts[0]
-	}
-	return Concatenate(parts, axis)
 }
 
 // drop zeroes elements of x [rows, width] with probability p and scales the others by 1/(1-p). Which ones is a

@@ -43,7 +43,7 @@ func AttendCausal(dtype dtypes.DType, q, k, v, mask *Node) *Node {
 	for _, b := range causalBlocks(q.Shape().Dim(1)) {
 		parts = append(parts, Attend(dtype, b.queries(q), b.keys(k), b.keys(v), b.scores(mask)))
 	}
-	return joined(parts)
+	return Concatenate(parts, 1)
 }
 
 // PullAttendCausal is [PullAttend] for [AttendCausal].
@@ -54,7 +54,7 @@ func PullAttendCausal(dtype dtypes.DType, q, k, v, mask, out, d *Node) (dq, dk, 
 		parts = append(parts, dqPart)
 		dk, dv = plusFirst(dkPart, dk), plusFirst(dvPart, dv)
 	}
-	return joined(parts), dk, dv
+	return Concatenate(parts, 1), dk, dv
 }
 
 // causalBlock are the queries from first to end-1, which look at the keys before end.
@@ -84,14 +84,6 @@ func (b causalBlock) keys(x *Node) *Node { return SliceAxis(x, 1, AxisRange(0, b
 
 func (b causalBlock) scores(mask *Node) *Node {
 	return SliceAxis(SliceAxis(mask, 1, AxisRange(b.first, b.end)), 2, AxisRange(0, b.end))
-}
-
-// joined puts parts one after the other on axis 1.
-func joined(parts []*Node) *Node {
-	if len(parts) == 1 {
-		return parts[0]
-	}
-	return Concatenate(parts, 1)
 }
 
 // plusFirst adds less, which may be nil, to the first places of axis 1 of more.

@@ -2,7 +2,6 @@ package model
 
 import (
 	"math"
-	"math/rand/v2"
 	"testing"
 
 	"descant/pkg/device"
@@ -20,7 +19,7 @@ func TestAttendCausal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer dev.Close()
+	t.Cleanup(func() { dev.Close() })
 	const batch, heads, kvHeads, dim = 2, 4, 2, 8
 	for name, c := range map[string]struct {
 		seq, window, document, blocks int
@@ -31,11 +30,10 @@ func TestAttendCausal(t *testing.T) {
 			if n := len(causalBlocks(c.seq)); n != c.blocks {
 				t.Errorf("%d blocks", n)
 			}
-			compiler := NewCompiler(dev.Backend())
 			wide := func(n int) shapes.Shape { return shapes.Make(dtypes.Float32, batch, c.seq, n, dim) }
 			flat := shapes.Make(dtypes.Float32, batch, c.seq, heads*dim)
 			in := []shapes.Shape{wide(heads), wide(kvHeads), wide(kvHeads), flat}
-			program, err := compiler.Compile("both attentions", in, func(g *Graph, n []*Node) []*Node {
+			results := computed(t, NewCompiler(dev.Backend()), in, func(g *Graph, n []*Node) []*Node {
 				q, k, v, d := n[0], n[1], n[2], n[3]
 				mask := CausalMask(g, c.seq, c.window)
 				if c.document > 0 {
@@ -53,40 +51,9 @@ func TestAttendCausal(t *testing.T) {
 					}
 				}
 				return out
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer program.Close()
-			random := rand.New(rand.NewPCG(1, 2))
-			var arrays []*Array
-			for _, s := range in {
-				a, err := Fill(dev.Backend(), func(values []float32) error {
-					for i := range values {
-						values[i] = float32(random.NormFloat64())
-					}
-					return nil
-				}, s.Dimensions...)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer a.Free()
-				arrays = append(arrays, a)
-			}
-			results, err := program.Run(arrays...)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer FreeAll(results...)
+			}, normals(t, dev.Backend(), in))
 			for i := 0; i < len(results); i += 2 {
-				off, err := Download[float32](results[i])
-				if err != nil {
-					t.Fatal(err)
-				}
-				top, err := Download[float32](results[i+1])
-				if err != nil {
-					t.Fatal(err)
-				}
+				off, top := results[i], results[i+1]
 				limit := 1e-5
 				if i/2 >= 4 { // in bf16
 					limit = 1e-2

@@ -109,7 +109,7 @@ func Product(x, weight *Node) *Node {
 	if weight.Rank() == 3 {
 		return packedProduct(x, weight)
 	}
-	return StopGradient(mixedDot(x, weight, 1))
+	return StopGradient(Contract(dtypes.BFloat16, x, 1, weight, 1))
 }
 
 // PullProduct is the gradient of [Product] to x: dy [rows, out] f32 → [rows, in] f32.
@@ -117,7 +117,7 @@ func PullProduct(dy, weight *Node) *Node {
 	if weight.DType() != dtypes.BFloat16 {
 		return Dot(dy, weight).General([]int{1}, nil, []int{1}, nil)
 	}
-	return mixedDot(dy, weight, 0)
+	return Contract(dtypes.BFloat16, dy, 1, weight, 0)
 }
 
 // HeadProduct gives logits: x [rows, hidden] f32, head [vocab, hidden] f32 or bf16 → [rows, vocab] f32. To autodiff
@@ -130,12 +130,7 @@ func HeadProduct(x, head *Node) *Node {
 }
 
 // HeadRounded is x as [HeadProduct] multiplies it: rounded to bf16 where the head is.
-func HeadRounded(x, head *Node) *Node {
-	if head.DType() == dtypes.BFloat16 {
-		return Through(dtypes.BFloat16, x)
-	}
-	return x
-}
+func HeadRounded(x, head *Node) *Node { return Through(head.DType(), x) }
 
 // PullHeadProduct is the gradient of [HeadProduct] to x: d [rows, vocab] f32 → [rows, hidden] f32.
 func PullHeadProduct(d, head *Node) *Node {
@@ -145,25 +140,10 @@ func PullHeadProduct(d, head *Node) *Node {
 	return Dot(d, head).General([]int{1}, nil, []int{0}, nil)
 }
 
-// mixedDot contracts x's last axis, rounded to bf16, with an axis of a bf16 matrix; sums and result are f32.
-func mixedDot(x, weight *Node, axis int) *Node { return Contract(dtypes.BFloat16, x, 1, weight, axis) }
-
-// Contract multiplies two matrices over an axis of each, or a batch of such pairs, whose leading axes are the same. With dtype bf16 both are rounded to bf16 first, products are exact and
-// added up in f32; with f32 they are taken as they are. The result is f32. To autodiff a bf16 one is what it is in f32.
+// Contract multiplies two matrices over an axis of each, or a batch of such pairs, whose leading axes are the same. With dtype bf16
+// both are rounded to bf16 first, products are exact and added up in f32; with f32 they are taken as they are. The result is f32. To
+// autodiff a bf16 one is what it is in f32.
 func Contract(dtype dtypes.DType, x *Node, xAxis int, y *Node, yAxis int) *Node {
-	return contract(dtype, dtypes.Float32, x, y, xAxis, yAxis)
-}
-
-// ContractRounded is [Contract] with a result that is rounded to the dtype, and given in f32: half as many bytes to write.
-func ContractRounded(dtype dtypes.DType, x *Node, xAxis int, y *Node, yAxis int) *Node {
-	if dtype != dtypes.Float32 && device.RoundsResults(x.Graph().Backend()) {
-		return ConvertDType(contract(dtype, dtype, x, y, xAxis, yAxis), dtypes.Float32)
-	}
-	return Through(dtype, Contract(dtype, x, xAxis, y, yAxis))
-}
-
-// contract multiplies over an axis of each and over the leading ones that both have as a batch.
-func contract(dtype, result dtypes.DType, x, y *Node, xAxis, yAxis int) *Node {
 	batch := make([]int, x.Rank()-2)
 	for i := range batch {
 		batch[i] = i
@@ -172,7 +152,7 @@ func contract(dtype, result dtypes.DType, x, y *Node, xAxis, yAxis int) *Node {
 		return Dot(x, y).General([]int{xAxis}, batch, []int{yAxis}, batch)
 	}
 	x, y = ConvertDType(x, dtype), ConvertDType(y, dtype)
-	return Dot(x, y).WithOutputDType(result).General([]int{xAxis}, batch, []int{yAxis}, batch)
+	return Dot(x, y).WithOutputDType(dtypes.Float32).General([]int{xAxis}, batch, []int{yAxis}, batch)
 }
 
 // Through rounds x [f32] to a dtype and gives it back in f32.

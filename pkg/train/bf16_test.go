@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -23,17 +22,15 @@ import (
 // flipLimit bounds the distance from [roundedTarget], which rounds the same values to bf16 and computes in f32 besides.
 // Both add up in f32 in another order. Where that makes inputs of a rounding differ by n of their norm, about n/u of them
 // come out on the other side, a step u ≤ 2⁻⁸ of their size away: then n' = √(n·u), which over the roundings of a layer
-// grows towards u and not beyond. There are two ways through a layer, that of the base and that of the adapter, hence √2·u; and
-// what the adapters of q, k and v add to the gradient dx is rounded as one sum, where roundedTarget rounds each. Measured are 0 to
-// 0.0039 of the whole gradient. A tensor may amplify this, as it does the rounding itself: it may differ by at most two thirds of
-// what rounding changes in it.
+// grows towards u and not beyond. Measured are 0 to 0.0015 of the whole gradient. A tensor may amplify this, as it does
+// the rounding itself: it may differ by at most half of what rounding changes in it.
 //
-// How far rounding carries from the reference is a property of the case. Measured are 0.8 % to 2.2 % of the gradient,
-// about half of it from the weights, and 3.2 % on llama-dynamic (weights alone 1.5 %, the other operands 2.5 %; its
-// k_proj of layer 1 is off by 12 %, a small difference of large numbers behind the softmax), from which the rounded f32
-// differs by less than 1e-5 there. The limits against the reference only say that nothing else is broken.
+// How far rounding carries from the reference is a property of the case. Measured are 1.3 % to 2.9 % of the gradient,
+// and 3.5 % on llama-dynamic, a small difference of large numbers behind the softmax, from which the rounded f32
+// differs by less than 1e-5 there. Before the products of adapters and attention were rounded it was 0.8 % to 2.2 % and 3.2 %,
+// about half of it from the weights. The limits against the reference only say that nothing else is broken.
 const (
-	flipLimit         = math.Sqrt2 / (1 << 8)
+	flipLimit         = 1.0 / (1 << 8)
 	flipLossLimit     = 1e-3
 	bf16GradientLimit = 5e-2
 	bf16LossLimit     = 1e-2
@@ -70,7 +67,7 @@ func TestParityBF16(t *testing.T) {
 			var got, same, want []float32
 			for i, tensor := range a.Tensors(download(t, e.layers, (*group).gradient)) {
 				values, beside, truth := floats(t, tensor), floats(t, expected[i]), reference.F32(t, tensor.Name)
-				if off, effect := modeltest.Distance(values, beside), modeltest.Distance(beside, truth); off > effect*2/3 {
+				if off, effect := modeltest.Distance(values, beside), modeltest.Distance(beside, truth); off > effect/2 {
 					t.Errorf("%s: differs from rounded f32 by %.3g, rounding changes it by %.3g", tensor.Name, off, effect)
 				}
 				got, same, want = append(got, values...), append(same, beside...), append(want, truth...)

@@ -1,6 +1,8 @@
 package train
 
 import (
+	"slices"
+
 	"descant/pkg/lora"
 	"descant/pkg/model"
 
@@ -65,12 +67,12 @@ type layerGradients struct {
 	grads    []*Node
 }
 
-// stage pulls the gradient of outputs back to inputs, and to the pieces of a module.
-func (l *layerGradients) stage(module string, outputs, cotangents []*Node, inputs ...*Node) []*Node {
+// stage pulls the gradient of outputs back to inputs, and to the pieces of modules.
+func (l *layerGradients) stage(modules []string, outputs, cotangents []*Node, inputs ...*Node) []*Node {
 	wrt := append([]*Node{}, inputs...)
 	var at []int
 	for i, p := range l.pieces {
-		if p.module == module {
+		if slices.Contains(modules, p.module) {
 			wrt, at = append(wrt, p.node), append(at, i)
 		}
 	}
@@ -84,15 +86,11 @@ func (l *layerGradients) stage(module string, outputs, cotangents []*Node, input
 // project pulls the gradients dys [batch, seq, out] of the linear maps of modules through to their common input x [batch, seq, in].
 func (l *layerGradients) project(x *Node, modules []string, dys ...*Node) (dx *Node) {
 	if l.adapters == nil {
-		for i, module := range modules {
-			part := l.stage(module, []*Node{l.block.Project(module, x)}, dys[i:i+1], x)[0]
-			if dx == nil {
-				dx = part
-			} else {
-				dx = Add(dx, part)
-			}
+		var outputs []*Node
+		for _, module := range modules {
+			outputs = append(outputs, l.block.Project(module, x))
 		}
-		return dx
+		return l.stage(modules, outputs, dys, x)[0]
 	}
 	flat := func(v *Node) *Node { return Reshape(v, v.Shape().Dim(0)*v.Shape().Dim(1), v.Shape().Dim(2)) }
 	rows, weights := make([]*Node, len(dys)), make([]*Node, len(dys))
@@ -123,13 +121,13 @@ func backwardLayer(t target, layer int, below bool, in []*Node) []*Node {
 	d := pull([]*Node{model.Gated(gate, up)}, []*Node{dActivation}, []*Node{gate, up})
 	h := block.MLPInput(residual)
 	dh := l.project(h, []string{"mlp.gate_proj", "mlp.up_proj"}, d[0], d[1])
-	dResidual := Add(dy, l.stage("post_attention_layernorm", []*Node{block.MLPInput(residual)}, []*Node{dh}, residual)[0])
+	dResidual := Add(dy, l.stage([]string{"post_attention_layernorm"}, []*Node{block.MLPInput(residual)}, []*Node{dh}, residual)[0])
 
 	dAttention := l.project(attention, []string{"self_attn.o_proj"}, dResidual)
 	d = l.attention(t, layer, q, k, v, attention, c, dAttention)
 	h = block.AttentionInput(x)
 	dh = l.project(h, []string{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}, d[0], d[1], d[2])
-	dx := Add(dResidual, l.stage("input_layernorm", []*Node{block.AttentionInput(x)}, []*Node{dh}, x)[0])
+	dx := Add(dResidual, l.stage([]string{"input_layernorm"}, []*Node{block.AttentionInput(x)}, []*Node{dh}, x)[0])
 
 	var out []*Node
 	if below {
@@ -150,8 +148,8 @@ func (l *layerGradients) attention(t target, layer int, q, k, v, attention *Node
 	qh, kh, vh := l.block.Heads(q, k, v, c.cos, c.sin)
 	dqh, dkh, dvh := c.pullAttend(t.dtype(), qh, kh, vh, attention, d, t.window(layer))
 	// q, k and v go through the heads apart from one another.
-	dq := l.stage("self_attn.q_norm", []*Node{qh}, []*Node{dqh}, q)[0]
-	dk := l.stage("self_attn.k_norm", []*Node{kh}, []*Node{dkh}, k)[0]
+	dq := l.stage([]string{"self_attn.q_norm"}, []*Node{qh}, []*Node{dqh}, q)[0]
+	dk := l.stage([]string{"self_attn.k_norm"}, []*Node{kh}, []*Node{dkh}, k)[0]
 	return []*Node{dq, dk, Reshape(dvh, v.Shape().Dimensions...)}
 }
 

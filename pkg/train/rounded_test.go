@@ -17,7 +17,7 @@ import (
 
 // roundedTarget does in f32, by autodiff and in the layout [in, out], what dtype bf16 is meant to do by hand and in
 // [out, in]: what each product is given is rounded to bf16, forward x and backward the gradient dy, of an adapter both matrices
-// and what is between them, and what it adds to the result and to the gradient dx.
+// and what is between them.
 type roundedTarget struct{ *loraTarget }
 
 func (t roundedTarget) signature(layer int) string { return "rounded " + t.loraTarget.signature(layer) }
@@ -38,9 +38,9 @@ func (t roundedTarget) block(layer int, frozen []*Node, flat, _ *Node) (*model.B
 		for i, m := range t.plan.Layers[layer] {
 			if m.Local == module {
 				a, b := rounded(pieces[2*i].node), rounded(pieces[2*i+1].node)
-				low := pullRounded(Dot(rounded(pullRounded(x)), a).General([]int{1}, nil, []int{1}, nil))
+				low := pullRounded(Dot(rounded(x), a).General([]int{1}, nil, []int{1}, nil))
 				delta := pullRounded(Dot(rounded(MulScalar(low, m.Scale)), b).General([]int{1}, nil, []int{1}, nil))
-				y = Add(y, rounded(delta))
+				y = Add(y, delta)
 			}
 		}
 		return y
@@ -50,16 +50,12 @@ func (t roundedTarget) block(layer int, frozen []*Node, flat, _ *Node) (*model.B
 // rounded is x rounded to bf16; to the gradient it is x.
 func rounded(x *Node) *Node {
 	// The difference of x and its rounded value is exact in f32.
-	return Add(x, StopGradient(Sub(throughBF16(x), x)))
+	return Add(x, StopGradient(Sub(model.Through(dtypes.BFloat16, x), x)))
 }
 
 // pullRounded is x, whose gradient is rounded to bf16.
 func pullRounded(x *Node) *Node {
-	return IdentityWithCustomGradient(x, func(_, dy *Node) *Node { return throughBF16(dy) })
-}
-
-func throughBF16(x *Node) *Node {
-	return ConvertDType(ConvertDType(x, dtypes.BFloat16), dtypes.Float32)
+	return IdentityWithCustomGradient(x, func(_, dy *Node) *Node { return model.Through(dtypes.BFloat16, dy) })
 }
 
 // roundBF16 rounds as files in bf16 are rounded.
