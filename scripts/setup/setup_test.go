@@ -85,6 +85,28 @@ func TestGivenLibrary(t *testing.T) {
 	}
 }
 
+func TestRustupHomeIsThatOfCargo(t *testing.T) {
+	account, other := t.TempDir(), t.TempDir()
+	cargo := filepath.Join(account, ".cargo", "bin", "cargo")
+	toolchains := filepath.Join(account, ".rustup")
+	if err := os.Mkdir(toolchains, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ name, cargo, home, rustup, want string }{
+		{"another HOME", cargo, other, "", toolchains},
+		{"its own HOME", cargo, account, "", ""},
+		{"RUSTUP_HOME is set", cargo, other, other, ""},
+		{"cargo is not rustup's", "/usr/bin/cargo", other, "", ""},
+		{"no toolchains there", filepath.Join(other, ".cargo", "bin", "cargo"), t.TempDir(), "", ""},
+	} {
+		t.Setenv("HOME", test.home)
+		t.Setenv("RUSTUP_HOME", test.rustup)
+		if got := rustupHome(test.cargo); got != test.want {
+			t.Errorf("%s: %q, not %q", test.name, got, test.want)
+		}
+	}
+}
+
 func TestUnknownSourceIsRefused(t *testing.T) {
 	t.Setenv("DESCANT_TOKENIZERS_SOURCE", "magic")
 	if _, err := installTokenizers(context.Background(), t.TempDir(), func(string) {}); err == nil ||

@@ -192,12 +192,32 @@ func buildWithCargo(ctx context.Context, cache string, say func(string)) ([]byte
 	var output tailWriter
 	build := exec.CommandContext(ctx, cargo, "build", "--release", "--locked", "-p", "tokenizers-ffi")
 	build.Dir, build.Stdout = work, &output
+	if home := rustupHome(cargo); home != "" {
+		build.Env = append(os.Environ(), "RUSTUP_HOME="+home)
+	}
 	build.Stderr = io.MultiWriter(&output, &progressWriter{say: say})
 	if err := build.Run(); err != nil {
-		return nil, fmt.Errorf("cargo build failed (%w); it ended with:\n%s\n(no network to the crate registry, or an old Rust: "+
-			"`rustup update stable`?)", err, output.String())
+		return nil, fmt.Errorf("cargo build failed (%w); it ended with:\n%s\n(no network to the crate registry, or an old Rust or "+
+			"none: `rustup update stable`?)", err, output.String())
 	}
 	return os.ReadFile(filepath.Join(work, "target", "release", "libtokenizers_ffi.a"))
+}
+
+// rustupHome is the folder of toolchains beside the .cargo/bin that cargo is in, where neither RUSTUP_HOME nor HOME leads rustup to
+// one: with another HOME than that of its installation rustup would want to download a toolchain anew. Otherwise it is empty.
+func rustupHome(cargo string) string {
+	bin := filepath.Dir(cargo)
+	if os.Getenv("RUSTUP_HOME") != "" || filepath.Base(bin) != "bin" || filepath.Base(filepath.Dir(bin)) != ".cargo" {
+		return ""
+	}
+	if _, err := os.Stat(filepath.Join(os.Getenv("HOME"), ".rustup")); err == nil {
+		return ""
+	}
+	home := filepath.Join(filepath.Dir(filepath.Dir(bin)), ".rustup")
+	if _, err := os.Stat(home); err != nil {
+		return ""
+	}
+	return home
 }
 
 // moduleDir is the folder of a module in Go's module cache, downloaded where needed.
