@@ -2,7 +2,9 @@ package generate
 
 import (
 	"fmt"
+	"math"
 	"slices"
+	"strings"
 
 	"descant/pkg/model"
 
@@ -23,7 +25,7 @@ type weight struct {
 }
 
 // piece names the i-th piece of a matrix that is cut.
-func piece(matrix string, i int) string { return fmt.Sprintf("%s/%d", matrix, i) }
+func piece(matrix string, i int) string { return fmt.Sprintf("%s:%d", matrix, i) }
 
 // arrangement says in which form a stepper holds bf16 matrices on a CPU.
 type arrangement struct {
@@ -36,43 +38,60 @@ type arrangement struct {
 // fastest is the arrangement for everything but tests.
 func fastest() arrangement { return arrangement{pack: true, widest: widest} }
 
-// arrange brings the bf16 matrices of the layers into their form and lists the inputs that the layers then have.
-func (s *stepper) arrange(a arrangement, packable func(*model.Array) bool) error {
+// arrange brings the bf16 matrices of the layers into their form and lists the inputs that the layers then have. packed are the
+// groups of model.Config.SharedInputs whose matrices become one that is packed.
+func (s *stepper) arrange(a arrangement, packed []bool) error {
 	forms := map[string]*model.Program{}
 	defer func() {
 		for _, f := range forms {
 			f.Close()
 		}
 	}()
+	// form runs the form of some matrices, compiled once for their shapes.
+	form := func(pack bool, matrices ...*model.Array) ([]*model.Array, error) {
+		list := shapesOf(matrices)
+		key := fmt.Sprint(list, pack)
+		if forms[key] == nil {
+			var err error
+			if forms[key], err = compileForm(s.compiler, list, pack, a.widest); err != nil {
+				return nil, err
+			}
+		}
+		pieces, err := forms[key].Run(matrices...)
+		if err == nil {
+			model.FreeAll(matrices...)
+		}
+		return pieces, err
+	}
 	for layer, tensors := range s.base.Layers {
 		var list []*model.Array
 		s.plan.weights = nil
+		add := func(name string, w *model.Array) {
+			list, s.plan.weights = append(list, w), append(s.plan.weights, weight{name, w.Shape()})
+		}
 		for i, t := range s.base.Config.LayerTensors() {
 			shape := tensors[i].Shape()
-			pack := packable(tensors[i])
-			if !pack && (!s.plan.inPlace || shape.DType != dtypes.BFloat16 || shape.Rank() != 2 || shape.Dim(1) <= a.widest) {
-				list = append(list, tensors[i])
-				s.plan.weights = append(s.plan.weights, weight{t.Name, shape})
-				continue
-			}
-			if forms[shape.String()] == nil {
-				var err error
-				if forms[shape.String()], err = compileForm(s.compiler, shape, pack, a.widest); err != nil {
+			group, at := s.plan.group(t.Name)
+			switch {
+			case group >= 0 && packed[group]:
+				if at > 0 {
+					continue // it went into the first one's
+				}
+				joined, err := form(true, s.matrices(group, tensors)...)
+				if err != nil {
 					return err
 				}
-			}
-			pieces, err := forms[shape.String()].Run(tensors[i])
-			if err != nil {
-				return err
-			}
-			tensors[i].Free()
-			list = append(list, pieces...)
-			if pack {
-				s.plan.weights = append(s.plan.weights, weight{t.Name, pieces[0].Shape()})
-				continue
-			}
-			for k, p := range pieces {
-				s.plan.weights = append(s.plan.weights, weight{piece(t.Name, k), p.Shape()})
+				add(joinedName(s.plan.config.SharedInputs()[group]), joined[0])
+			case !s.plan.inPlace || shape.DType != dtypes.BFloat16 || shape.Rank() != 2 || shape.Dim(1) <= a.widest:
+				add(t.Name, tensors[i])
+			default:
+				pieces, err := form(false, tensors[i])
+				if err != nil {
+					return err
+				}
+				for k, p := range pieces {
+					add(piece(t.Name, k), p)
+				}
 			}
 		}
 		s.base.Layers[layer] = list
@@ -80,54 +99,125 @@ func (s *stepper) arrange(a arrangement, packable func(*model.Array) bool) error
 	return nil
 }
 
-// packable finds out which shapes of matrices can be packed for all batches of the engine.
-func (s *stepper) packable(a arrangement) (func(*model.Array) bool, error) {
-	fit := map[string]bool{}
-	if a.pack && s.compiler.Packs() {
-		var list []*model.Array
-		for _, w := range append(slices.Clone(s.base.Layers[0]), s.base.Head) {
-			if !slices.ContainsFunc(list, func(o *model.Array) bool { return o.Shape().Equal(w.Shape()) }) {
-				list = append(list, w)
-			}
-		}
-		var rows []int
-		shapes, _ := s.plan.shapes(slices.Max(s.contexts))
-		for _, shape := range shapes {
-			if n := shape.rows * shape.tokens; !slices.Contains(rows, n) {
-				rows = append(rows, n)
-			}
-		}
-		fits, err := model.Packable(s.compiler, rows, list)
+// packable finds out of which groups of model.Config.SharedInputs, and whether of the output matrix, a packed matrix can be made
+// for all batches of the engine.
+func (s *stepper) packable(a arrangement) (groups []bool, head bool, err error) {
+	groups = make([]bool, len(s.plan.config.SharedInputs()))
+	if !a.pack || !s.compiler.Packs() || s.plan.head.DType != dtypes.BFloat16 {
+		return groups, false, nil
+	}
+	list := []*model.Array{s.base.Head}
+	defer func() { model.FreeAll(list[1:]...) }()
+	for group := range groups {
+		joined, err := s.joined(s.matrices(group, s.base.Layers[0]))
 		if err != nil {
-			return nil, fmt.Errorf("try packed matrices: %w", err)
+			return nil, false, err
 		}
-		for i, w := range list {
-			fit[w.Shape().String()] = fits[i]
+		list = append(list, joined)
+	}
+	var rows []int
+	shapes, _ := s.plan.shapes(slices.Max(s.contexts))
+	for _, shape := range shapes {
+		if n := shape.rows * shape.tokens; !slices.Contains(rows, n) {
+			rows = append(rows, n)
 		}
 	}
-	return func(w *model.Array) bool { return fit[w.Shape().String()] }, nil
+	fits, err := model.Packable(s.compiler, rows, list)
+	if err != nil {
+		return nil, false, fmt.Errorf("try packed matrices: %w", err)
+	}
+	return fits[1:], fits[0], nil
 }
 
-// compileForm compiles the packing of a matrix [out, in], or the cutting into pieces with at most limit inputs, as equal as
-// can be.
-func compileForm(c *model.Compiler, shape shapes.Shape, pack bool, limit int) (*model.Program, error) {
-	in := shape.Dim(1)
-	count := (in + limit - 1) / limit
-	return c.Compile("another form of "+shape.String(), []shapes.Shape{shape}, func(_ *Graph, n []*Node) (pieces []*Node) {
+// matrices are those of a group among the tensors of a layer.
+func (s *stepper) matrices(group int, tensors []*model.Array) (list []*model.Array) {
+	for i, t := range s.plan.config.LayerTensors() {
+		if g, _ := s.plan.group(t.Name); g == group {
+			list = append(list, tensors[i])
+		}
+	}
+	return list
+}
+
+// joined makes one matrix of those of a group.
+func (s *stepper) joined(matrices []*model.Array) (*model.Array, error) {
+	program, err := compileForm(s.compiler, shapesOf(matrices), false, math.MaxInt)
+	if err != nil {
+		return nil, err
+	}
+	defer program.Close()
+	results, err := program.Run(matrices...)
+	if err != nil {
+		return nil, err
+	}
+	return results[0], nil
+}
+
+func shapesOf(matrices []*model.Array) (list []shapes.Shape) {
+	for _, m := range matrices {
+		list = append(list, m.Shape())
+	}
+	return list
+}
+
+// group is the place in model.Config.SharedInputs of the module whose matrix a tensor is, and the module's place there; -1 for others.
+func (p layerPlan) group(tensor string) (group, at int) {
+	for group, list := range p.config.SharedInputs() {
+		for at, projection := range list {
+			if projection.Module+".weight" == tensor {
+				return group, at
+			}
+		}
+	}
+	return -1, 0
+}
+
+// compileForm compiles the joining of matrices [out, in] with one input, and then its packing, or its cutting into pieces with at
+// most limit inputs, as equal as can be.
+func compileForm(c *model.Compiler, list []shapes.Shape, pack bool, limit int) (*model.Program, error) {
+	in := list[0].Dim(1)
+	count := (in-1)/limit + 1
+	return c.Compile(fmt.Sprint("another form of ", list), list, func(_ *Graph, n []*Node) (pieces []*Node) {
+		w := n[0]
+		if len(n) > 1 {
+			w = Concatenate(n, 0)
+		}
 		if pack {
-			return []*Node{model.Pack(n[0])}
+			return []*Node{model.Pack(w)}
 		}
 		for i := range count {
-			pieces = append(pieces, Slice(n[0], AxisRange(), AxisRange(i*in/count, (i+1)*in/count)))
+			pieces = append(pieces, Slice(w, AxisRange(), AxisRange(i*in/count, (i+1)*in/count)))
 		}
 		return pieces
 	})
 }
 
-// product is [model.Plain] with the matrix of a module, whole or in pieces.
+// joinedName names the matrix that is made of those of a group: of one matrix it is its own name.
+func joinedName(group []model.Projection) string {
+	var names []string
+	for _, p := range group {
+		names = append(names, p.Module)
+	}
+	return strings.Join(names, "+") + ".weight"
+}
+
+// product is [model.Plain] with the matrix of a module, whole, joined with others or in pieces.
 func (l *layerGraph) product(module string, x, weight, bias *Node) *Node {
 	if weight != nil {
 		return model.Plain(module, x, weight, bias)
+	}
+	i, at := l.group(module + ".weight")
+	group := l.config.SharedInputs()[i]
+	name := joinedName(group)
+	if joined := l.in[name]; joined != nil {
+		if l.products[name] == nil {
+			l.products[name] = model.Product(x, joined)
+		}
+		first := 0
+		for _, p := range group[:at] {
+			first += p.Out
+		}
+		return model.Plus(SliceAxis(l.products[name], 1, AxisRange(first, first+group[at].Out)), bias)
 	}
 	var y *Node
 	for i, at := 0, 0; at < x.Shape().Dim(1); i++ {

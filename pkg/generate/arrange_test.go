@@ -38,7 +38,8 @@ func TestArrangementsGiveTheSameLogits(t *testing.T) {
 				}
 				break
 			}
-			for _, want := range []string{"q_proj.weight[8 512 64]", "down_proj.weight[8 1024 64]", "head[48 512 64]", "k_proj.weight[128 512]"} {
+			for _, want := range []string{"self_attn.q_proj+self_attn.k_proj+self_attn.v_proj.weight[12 512 64]", "up_proj.weight[32 512 64]",
+				"down_proj.weight[8 1024 64]", "head[48 512 64]"} {
 				if !strings.Contains(text, want) {
 					t.Errorf("packed: there is no %s among %s", want, text)
 				}

@@ -16,38 +16,19 @@ import (
 // columnShapes are the matrices of the adapters in a layer: for each of model.Config.SharedInputs one A for all its modules, for
 // each module one B. Every module has the same number of columns, 0 without adapters.
 //
-//	f32   A [in, modules·columns]  B [columns, out]
-//	bf16  A [modules·columns, in]  B [out, columns]
-//
-// These are the layouts in which [model.Product] takes a matrix of either type.
+//	A [modules·columns, in]  B [columns, out]
 type columnShapes struct {
 	dtype   dtypes.DType
 	columns int
 	groups  [][]model.Projection
 }
 
-// matrix is the shape of a matrix [in, out].
-func (c columnShapes) matrix(in, out int) shapes.Shape {
-	if c.dtype == dtypes.BFloat16 {
-		in, out = out, in
-	}
-	return shapes.Make(c.dtype, in, out)
-}
-
-// axes are those on which a matrix has its inputs and its outputs.
-func (c columnShapes) axes() (in, out int) {
-	if c.dtype == dtypes.BFloat16 {
-		return 1, 0
-	}
-	return 0, 1
-}
-
 // each calls f for every matrix of a layer, in the order of the graph's parameters: the A of a group, then its Bs.
 func (c columnShapes) each(f func(name string, shape shapes.Shape)) {
 	for _, group := range c.groups {
-		f(groupName(group), c.matrix(group[0].In, len(group)*c.columns))
+		f(groupName(group), shapes.Make(c.dtype, len(group)*c.columns, group[0].In))
 		for _, p := range group {
-			f(p.Module+".B", c.matrix(c.columns, p.Out))
+			f(p.Module+".B", shapes.Make(c.dtype, c.columns, p.Out))
 		}
 	}
 }
@@ -133,7 +114,7 @@ func place(a, b cells, p model.Projection, first int, at *adapter, module lora.M
 			if r < module.Rank {
 				v = flat[module.A+r*p.In+i]
 			}
-			a.put(i, first+c, v)
+			a.put(first+c, i, v)
 		}
 		for o := range p.Out {
 			var v float32
@@ -180,12 +161,12 @@ func (c cells) array() *model.Array {
 	return c.bf16.Array()
 }
 
-// put sets the value at an input and an output, rounded to the nearest in bf16.
-func (c cells) put(in, out int, v float32) {
-	if c.f32 != nil {
-		c.f32.Values()[in*c.width+out] = v
+// put sets a value, rounded to the nearest in bf16.
+func (c cells) put(row, column int, v float32) {
+	if at := row*c.width + column; c.f32 != nil {
+		c.f32.Values()[at] = v
 	} else {
-		c.bf16.Values()[out*c.width+in] = bfloat16.FromFloat32(v)
+		c.bf16.Values()[at] = bfloat16.FromFloat32(v)
 	}
 }
 

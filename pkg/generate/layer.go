@@ -2,6 +2,7 @@ package generate
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
@@ -16,11 +17,11 @@ type layerGraph struct {
 	shape layerShape
 	in    map[string]*Node
 	mask  *Node // [rows·tokens, columns or width] bool
-	// middles are the products with A, by the name of A.
-	middles map[string]*Node
+	// products are those with joined matrices, middles those with A, by the name of the matrix.
+	products, middles map[string]*Node
 }
 
-// inputs lists the parameters of the layer's graph, in order. They are f32 where nothing else is said:
+// inputs lists the parameters of the graph of a run of layers, in order. They are f32 where nothing else is said:
 //
 //	x [rows, tokens, hidden]           residual stream
 //	cos, sin [rows, tokens, D/2]       rotary tables of the new positions; D = head width
@@ -29,6 +30,9 @@ type layerGraph struct {
 //	mask [rows, columns] bool          only for manyAdapters: the columns of each row's adapter
 //	start [] int32                     only for oneAdapter: the first of the columns that the slice takes
 //	mask [rows, width] bool            only for oneAdapter: the adapter's columns in the slice
+//
+// and for each layer, with its place in the run before the name:
+//
 //	keys, values [cache rows, key/value heads, context, D]
 //	the layer's weights                model.Config.LayerTensors as they are in memory (f32 or bf16), wide ones in pieces
 //	A and B                            only with adapters: see columnShapes
@@ -51,32 +55,52 @@ func (p layerPlan) inputs(s layerShape) (names []string, list []shapes.Shape) {
 		add("start", dtypes.Int32)
 		add("mask", dtypes.Bool, s.rows, p.width)
 	}
-	add("keys", dtypes.Float32, p.rows, cfg.KVHeads, s.context, cfg.HeadDim)
-	add("values", dtypes.Float32, p.rows, cfg.KVHeads, s.context, cfg.HeadDim)
-	for _, w := range p.weights {
-		names, list = append(names, w.name), append(list, w.shape)
-	}
-	if s.mode != noAdapter {
-		p.adapters.each(func(name string, shape shapes.Shape) { add(name, shape.DType, shape.Dimensions...) })
+	for layer := range s.layers {
+		add(inRun(layer, "keys"), dtypes.Float32, p.rows, cfg.KVHeads, s.context, cfg.HeadDim)
+		add(inRun(layer, "values"), dtypes.Float32, p.rows, cfg.KVHeads, s.context, cfg.HeadDim)
+		for _, w := range p.weights {
+			add(inRun(layer, w.name), w.shape.DType, w.shape.Dimensions...)
+		}
+		if s.mode != noAdapter {
+			p.adapters.each(func(name string, shape shapes.Shape) { add(inRun(layer, name), shape.DType, shape.Dimensions...) })
+		}
 	}
 	return names, list
 }
 
-// compileLayer compiles a decoder layer over a key/value cache. Its results are x, and then in place: the new keys
-// and values [rows, tokens, 2, key/value heads, D]; otherwise the updated caches.
-func compileLayer(c *model.Compiler, plan layerPlan, s layerShape) (*model.Program, error) {
+// inRun names a parameter of a layer of a run.
+func inRun(layer int, name string) string { return fmt.Sprintf("%d/%s", layer, name) }
+
+// compileLayers compiles a run of decoder layers over a key/value cache. Its results are x, and then in place: the new keys
+// and values [layers, rows, tokens, 2, key/value heads, D]; otherwise the updated keys and values of each layer.
+func compileLayers(c *model.Compiler, plan layerPlan, s layerShape) (*model.Program, error) {
 	names, list := plan.inputs(s)
-	name := fmt.Sprintf("layer of %d rows, %d tokens, context %d, window %d, adapters %d", s.rows, s.tokens, s.context, s.window, s.mode)
+	name := fmt.Sprintf("%d layers of %d rows, %d tokens, context %d, window %d, adapters %d", s.layers, s.rows, s.tokens, s.context, s.window, s.mode)
 	return c.Compile(name, list, func(_ *Graph, nodes []*Node) []*Node {
-		in := make(map[string]*Node, len(nodes))
-		for i, n := range nodes {
-			in[names[i]] = n
+		var caches []*Node
+		x := nodes[0]
+		for layer := range s.layers {
+			in := map[string]*Node{}
+			for i, n := range nodes {
+				own, isOwn := strings.CutPrefix(names[i], inRun(layer, ""))
+				if isOwn || !strings.Contains(names[i], "/") {
+					in[own] = n
+				}
+			}
+			in["x"] = x
+			var own []*Node
+			x, own = (&layerGraph{layerPlan: plan, shape: s, in: in, products: map[string]*Node{}, middles: map[string]*Node{}}).build()
+			caches = append(caches, own...)
 		}
-		return (&layerGraph{layerPlan: plan, shape: s, in: in, middles: map[string]*Node{}}).build()
+		if plan.inPlace {
+			caches = []*Node{Stack(caches, 0)}
+		}
+		return append([]*Node{x}, caches...)
 	})
 }
 
-func (l *layerGraph) build() []*Node {
+// build gives x, and then in place: the new keys and values; otherwise both caches.
+func (l *layerGraph) build() (*Node, []*Node) {
 	in := l.in
 	if mask := in["mask"]; mask != nil {
 		width := mask.Shape().Dim(1)
@@ -90,9 +114,9 @@ func (l *layerGraph) build() []*Node {
 	gate, up := block.GateUp(x)
 	x = block.Down(x, gate, up)
 	if l.inPlace {
-		return []*Node{x, Stack([]*Node{k, v}, 2)}
+		return x, []*Node{Stack([]*Node{k, v}, 2)}
 	}
-	return []*Node{x, l.update(in["keys"], k), l.update(in["values"], v)}
+	return x, []*Node{l.update(in["keys"], k), l.update(in["values"], v)}
 }
 
 // pick takes the rows of a cache that the batch is about, or all of it.

@@ -71,7 +71,7 @@ func newPrograms(c *model.Compiler, plan layerPlan, list []stepShape, required i
 	for k, context := range contexts {
 		for i, s := range list {
 			for _, shape := range layerShapes(plan.config, s, context) {
-				p.layers[shape] = newProgram(func() (*model.Program, error) { return compileLayer(c, plan, shape) })
+				p.layers[shape] = newProgram(func() (*model.Program, error) { return compileLayers(c, plan, shape) })
 				if k == 0 && i < required {
 					// The layers take longest: first in line.
 					now = append([]*program{p.layers[shape]}, now...)

@@ -29,11 +29,12 @@ type stepShape struct {
 	mode adapterMode
 }
 
-// layerShape names one executable of the decoder layer.
+// layerShape names one executable, of a run of decoder layers.
 type layerShape struct {
 	stepShape
 	context int // positions of the key/value cache
 	window  int // sliding window, 0 for none
+	layers  int // how many layers one after the other
 }
 
 // chunks are the numbers of prompt tokens that go through the model at once; a rest is padded to the next one.
@@ -141,20 +142,35 @@ func (p layerPlan) modes(batch []*sequence) []adapterMode {
 	return []adapterMode{manyAdapters}
 }
 
-// layerShapeOf is the shape of a layer's program. A window that reaches over all of the context hides nothing, so that
-// such a layer needs no program of its own.
-func layerShapeOf(cfg *model.Config, layer int, s stepShape, context int) layerShape {
-	window := cfg.Window(layer)
-	if window >= context+s.tokens {
-		window = 0
+// layersTogether is how many layers a program of one row and token runs: to start a program and to fetch what it gives takes as long
+// as a tenth of such a layer. Programs of more rows have more to do, and take longer to compile.
+const layersTogether = 4
+
+// layerRuns divides the layers into runs that have one window, in order. A window that reaches over all of the context hides nothing,
+// so that such a layer is like one without.
+func layerRuns(cfg *model.Config, s stepShape, context int) (list []layerShape) {
+	most := 1
+	if s.rows == 1 && s.tokens == 1 {
+		most = layersTogether
 	}
-	return layerShape{s, context, window}
+	for layer := range cfg.Layers {
+		window := cfg.Window(layer)
+		if window >= context+s.tokens {
+			window = 0
+		}
+		if n := len(list); n > 0 && list[n-1].window == window && list[n-1].layers < most {
+			list[n-1].layers++
+			continue
+		}
+		list = append(list, layerShape{s, context, window, 1})
+	}
+	return list
 }
 
-// layerShapes lists the different shapes of all layers.
+// layerShapes lists the different shapes of all runs of layers.
 func layerShapes(cfg *model.Config, s stepShape, context int) (list []layerShape) {
-	for layer := range cfg.Layers {
-		if shape := layerShapeOf(cfg, layer, s, context); !slices.Contains(list, shape) {
+	for _, shape := range layerRuns(cfg, s, context) {
+		if !slices.Contains(list, shape) {
 			list = append(list, shape)
 		}
 	}

@@ -154,9 +154,9 @@ func (s *stepper) run(shape stepShape, batch []*sequence, n int, wanted bool) ([
 	defer func() { x.Free() }()
 	var fresh []*model.Array
 	defer func() { model.FreeAll(fresh...) }()
-	for layer := range s.base.Layers {
-		program := s.programs.layers[layerShapeOf(s.base.Config, layer, shape, s.cache.context)]
-		out, err := program.run(s.arguments(x, in, shape, layer)...)
+	layer := 0
+	for _, run := range layerRuns(s.base.Config, shape, s.cache.context) {
+		out, err := s.programs.layers[run].run(s.arguments(x, in, run, layer)...)
 		if err != nil {
 			return nil, err
 		}
@@ -165,8 +165,11 @@ func (s *stepper) run(shape stepShape, batch []*sequence, n int, wanted bool) ([
 		if s.plan.inPlace {
 			fresh = append(fresh, out[1])
 		} else {
-			s.cache.replace(layer, out[1], out[2])
+			for i := range run.layers {
+				s.cache.replace(layer+i, out[1+2*i], out[2+2*i])
+			}
 		}
+		layer += run.layers
 	}
 	var logits []float32
 	if wanted {
@@ -253,8 +256,8 @@ func (s *stepper) idle(in *stepInputs, shape stepShape, batch []*sequence) {
 	}
 }
 
-// arguments lists a layer's inputs in the order of layerPlan.inputs.
-func (s *stepper) arguments(x *model.Array, in *stepInputs, shape stepShape, layer int) []*model.Array {
+// arguments lists the inputs of a run of layers, which begins at first, in the order of layerPlan.inputs.
+func (s *stepper) arguments(x *model.Array, in *stepInputs, shape layerShape, first int) []*model.Array {
 	list := []*model.Array{x, in.cos.Array(), in.sin.Array(), in.cached.Array()}
 	if shape.rows < s.plan.rows {
 		list = append(list, in.rows.Array())
@@ -265,27 +268,33 @@ func (s *stepper) arguments(x *model.Array, in *stepInputs, shape stepShape, lay
 	case oneAdapter:
 		list = append(list, in.start.Array(), in.one.Array())
 	}
-	list = append(list, s.cache.keys[layer], s.cache.values[layer])
-	list = append(list, s.base.Layers[layer]...)
-	if shape.mode == noAdapter {
-		return list
+	for layer := first; layer < first+shape.layers; layer++ {
+		list = append(list, s.cache.keys[layer], s.cache.values[layer])
+		list = append(list, s.base.Layers[layer]...)
+		if shape.mode != noAdapter {
+			list = append(list, s.adapters.inputs(layer)...)
+		}
 	}
-	return append(list, s.adapters.inputs(layer)...)
+	return list
 }
 
-// keep writes the new keys and values [rows, tokens, 2, heads, D] of each layer into the cache.
+// keep writes the new keys and values [layers, rows, tokens, 2, heads, D] of each run of layers into the cache.
 func (s *stepper) keep(fresh []*model.Array, shape stepShape, batch []*sequence, n int) error {
 	width := s.base.Config.KVWidth()
-	for layer, array := range fresh {
+	layer := 0
+	for _, array := range fresh {
 		content, err := model.Download[float32](array)
 		if err != nil {
 			return err
 		}
-		for i, seq := range batch {
-			for t := range n {
-				at := (s.place(shape, i, seq)*shape.tokens + t) * 2 * width
-				s.cache.write(layer, seq.row, seq.cached+t, content[at:at+width], content[at+width:at+2*width])
+		for k := range array.Shape().Dim(0) {
+			for i, seq := range batch {
+				for t := range n {
+					at := ((k*shape.rows+s.place(shape, i, seq))*shape.tokens + t) * 2 * width
+					s.cache.write(layer, seq.row, seq.cached+t, content[at:at+width], content[at+width:at+2*width])
+				}
 			}
+			layer++
 		}
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
 )
 
 // stepper runs steps on the device. Only the loop uses it.
@@ -64,12 +65,11 @@ func newStepper(backend compute.Backend, base *model.Model, opts Options, a arra
 
 // prepare makes everything that a step can need.
 func (s *stepper) prepare(a arrangement) (err error) {
-	packable, err := s.packable(a)
+	packed, packHead, err := s.packable(a)
 	if err != nil {
 		return err
 	}
-	packHead := packable(s.base.Head)
-	if err := s.arrange(a, packable); err != nil {
+	if err := s.arrange(a, packed); err != nil {
 		return err
 	}
 	backend, cfg := s.compiler.Backend(), s.base.Config
@@ -104,7 +104,7 @@ func (s *stepper) prepareHead(pack bool) (err error) {
 	s.heads = []*model.Array{s.base.Head}
 	switch {
 	case pack:
-		program, err := compileForm(s.compiler, s.plan.head, true, 1)
+		program, err := compileForm(s.compiler, []shapes.Shape{s.plan.head}, true, 1)
 		if err != nil {
 			return err
 		}
