@@ -13,7 +13,7 @@ func (l *layerGraph) linear(module string, x, weight, bias *Node) *Node {
 	if l.mask == nil {
 		return y
 	}
-	return Add(y, l.narrow(l.middle(module, x), l.slice(l.in[module+".B"], 1), 0))
+	return Add(y, l.narrow(l.middle(module, x), l.slice(l.in[module+".B"], 1, 0), 0))
 }
 
 // middle is x·A with nothing outside of the columns of each row's adapter: [rows, columns]. The modules that have x in common
@@ -27,7 +27,8 @@ func (l *layerGraph) middle(module string, x *Node) *Node {
 			name, n := groupName(group), len(group)
 			if l.middles[name] == nil {
 				rows, columns := l.mask.Shape().Dim(0), l.mask.Shape().Dim(1)
-				all := Reshape(l.narrow(x, l.slice(l.in[name], n), 1), rows, n, columns)
+				inputs, axis := l.adapters.axes()
+				all := Reshape(l.narrow(x, l.slice(l.in[name], n, axis), inputs), rows, n, columns)
 				mask := BroadcastToDims(ExpandAxes(l.mask, 1), rows, n, columns)
 				// Selecting, not multiplying: an overflow in another adapter's columns must not become a NaN in this row.
 				l.middles[name] = Where(mask, all, ZerosLike(all))
@@ -48,14 +49,20 @@ func (l *layerGraph) narrow(x, matrix *Node, axis int) *Node {
 	return model.Contract(dtype, x, 1, matrix, axis)
 }
 
-// slice is the part of an A or B, which has the columns of n modules as its rows, that the graph is about: all of it, or the columns
+// slice is the part of an A or B, which has the columns of n modules on an axis, that the graph is about: all of it, or the columns
 // of one adapter.
-func (l *layerGraph) slice(matrix *Node, n int) *Node {
+func (l *layerGraph) slice(matrix *Node, n, axis int) *Node {
 	start := l.in["start"]
 	if start == nil {
 		return matrix
 	}
-	zero, other := ZerosLike(start), matrix.Shape().Dim(1)
-	part := DynamicSlice(Reshape(matrix, n, l.adapters.columns, other), []*Node{zero, start, zero}, []int{n, l.width, other})
-	return Reshape(part, n*l.width, other)
+	zero, columns, width := ZerosLike(start), l.adapters.columns, l.width
+	if axis == 0 {
+		other := matrix.Shape().Dim(1)
+		part := DynamicSlice(Reshape(matrix, n, columns, other), []*Node{zero, start, zero}, []int{n, width, other})
+		return Reshape(part, n*width, other)
+	}
+	other := matrix.Shape().Dim(0)
+	part := DynamicSlice(Reshape(matrix, other, n, columns), []*Node{zero, zero, start}, []int{other, n, width})
+	return Reshape(part, other, n*width)
 }
