@@ -18,14 +18,14 @@ import (
 // 0.4 ms in two pieces). Several rows do not care.
 const widest = 3584
 
-// weight is an input of a layer's graph: one of model.Config.LayerTensors, or one of its pieces.
-type weight struct {
+// input is a parameter of the graph of a run of layers. Weights are model.Config.LayerTensors, pieces of one, or several in one.
+type input struct {
 	name  string
 	shape shapes.Shape
 }
 
 // piece names the i-th piece of a matrix that is cut.
-func piece(matrix string, i int) string { return fmt.Sprintf("%s:%d", matrix, i) }
+func piece(matrix string, i int) string { return fmt.Sprintf("%s/%d", matrix, i) }
 
 // arrangement says in which form a stepper holds bf16 matrices on a CPU.
 type arrangement struct {
@@ -67,11 +67,11 @@ func (s *stepper) arrange(a arrangement, packed []bool) error {
 		var list []*model.Array
 		s.plan.weights = nil
 		add := func(name string, w *model.Array) {
-			list, s.plan.weights = append(list, w), append(s.plan.weights, weight{name, w.Shape()})
+			list, s.plan.weights = append(list, w), append(s.plan.weights, input{name, w.Shape()})
 		}
 		for i, t := range s.base.Config.LayerTensors() {
 			shape := tensors[i].Shape()
-			group, at := s.plan.group(t.Name)
+			group, at := s.plan.group(moduleOf(t.Name))
 			switch {
 			case group >= 0 && packed[group]:
 				if at > 0 {
@@ -132,7 +132,7 @@ func (s *stepper) packable(a arrangement) (groups []bool, head bool, err error) 
 // matrices are those of a group among the tensors of a layer.
 func (s *stepper) matrices(group int, tensors []*model.Array) (list []*model.Array) {
 	for i, t := range s.plan.config.LayerTensors() {
-		if g, _ := s.plan.group(t.Name); g == group {
+		if g, _ := s.plan.group(moduleOf(t.Name)); g == group {
 			list = append(list, tensors[i])
 		}
 	}
@@ -160,17 +160,19 @@ func shapesOf(matrices []*model.Array) (list []shapes.Shape) {
 	return list
 }
 
-// group is the place in model.Config.SharedInputs of the module whose matrix a tensor is, and the module's place there; -1 for others.
-func (p layerPlan) group(tensor string) (group, at int) {
+// group is the place of a module in model.Config.SharedInputs, and among those that are there; -1 for what is none of them.
+func (p layerPlan) group(module string) (group, at int) {
 	for group, list := range p.config.SharedInputs() {
-		for at, projection := range list {
-			if projection.Module+".weight" == tensor {
-				return group, at
-			}
+		at := slices.IndexFunc(list, func(projection model.Projection) bool { return projection.Module == module })
+		if at >= 0 {
+			return group, at
 		}
 	}
 	return -1, 0
 }
+
+// moduleOf is the module whose matrix a tensor is; other tensors keep their names.
+func moduleOf(tensor string) string { return strings.TrimSuffix(tensor, ".weight") }
 
 // compileForm compiles the joining of matrices [out, in] with one input, and then its packing, or its cutting into pieces with at
 // most limit inputs, as equal as can be.
@@ -178,10 +180,7 @@ func compileForm(c *model.Compiler, list []shapes.Shape, pack bool, limit int) (
 	in := list[0].Dim(1)
 	count := (in-1)/limit + 1
 	return c.Compile(fmt.Sprint("another form of ", list), list, func(_ *Graph, n []*Node) (pieces []*Node) {
-		w := n[0]
-		if len(n) > 1 {
-			w = Concatenate(n, 0)
-		}
+		w := Concatenate(n, 0)
 		if pack {
 			return []*Node{model.Pack(w)}
 		}
@@ -206,7 +205,7 @@ func (l *layerGraph) product(module string, x, weight, bias *Node) *Node {
 	if weight != nil {
 		return model.Plain(module, x, weight, bias)
 	}
-	i, at := l.group(module + ".weight")
+	i, at := l.group(module)
 	group := l.config.SharedInputs()[i]
 	name := joinedName(group)
 	if joined := l.in[name]; joined != nil {

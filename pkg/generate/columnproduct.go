@@ -19,24 +19,18 @@ func (l *layerGraph) linear(module string, x, weight, bias *Node) *Node {
 // middle is x·A with nothing outside of the columns of each row's adapter: [rows, columns]. The modules that have x in common
 // have one product.
 func (l *layerGraph) middle(module string, x *Node) *Node {
-	for _, group := range l.adapters.groups {
-		for i, p := range group {
-			if p.Module != module {
-				continue
-			}
-			name, n := groupName(group), len(group)
-			if l.middles[name] == nil {
-				rows, columns := l.mask.Shape().Dim(0), l.mask.Shape().Dim(1)
-				inputs, axis := l.adapters.axes()
-				all := Reshape(l.narrow(x, l.slice(l.in[name], n, axis), inputs), rows, n, columns)
-				mask := BroadcastToDims(ExpandAxes(l.mask, 1), rows, n, columns)
-				// Selecting, not multiplying: an overflow in another adapter's columns must not become a NaN in this row.
-				l.middles[name] = Where(mask, all, ZerosLike(all))
-			}
-			return Reshape(Slice(l.middles[name], AxisRange(), AxisRange(i, i+1)), l.mask.Shape().Dimensions...)
-		}
+	place, i := l.group(module)
+	group := l.adapters.groups[place]
+	name, n := groupName(group), len(group)
+	if l.middles[name] == nil {
+		rows, columns := l.mask.Shape().Dim(0), l.mask.Shape().Dim(1)
+		inputs, axis := l.adapters.axes()
+		all := Reshape(l.narrow(x, l.slice(l.in[name], n, axis), inputs), rows, n, columns)
+		mask := BroadcastToDims(ExpandAxes(l.mask, 1), rows, n, columns)
+		// Selecting, not multiplying: an overflow in another adapter's columns must not become a NaN in this row.
+		l.middles[name] = Where(mask, all, ZerosLike(all))
 	}
-	panic("no projection is called " + module)
+	return Reshape(Slice(l.middles[name], AxisRange(), AxisRange(i, i+1)), l.mask.Shape().Dimensions...)
 }
 
 // narrow is the product of x [rows, k] with a matrix of the adapters, which has its k inputs on an axis.

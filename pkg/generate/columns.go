@@ -34,13 +34,19 @@ func (c columnShapes) axes() (in, columns int) {
 	return 0, 1
 }
 
+// ordered brings what is said of A's inputs and of its columns into the order of its axes.
+func (c columnShapes) ordered(inputs, columns int) (int, int) {
+	if in, _ := c.axes(); in == 1 {
+		return columns, inputs
+	}
+	return inputs, columns
+}
+
 // each calls f for every matrix of a layer, in the order of the graph's parameters: the A of a group, then its Bs.
 func (c columnShapes) each(f func(name string, shape shapes.Shape)) {
 	for _, group := range c.groups {
-		dims := make([]int, 2)
-		in, columns := c.axes()
-		dims[in], dims[columns] = group[0].In, len(group)*c.columns
-		f(groupName(group), shapes.Make(c.dtype, dims...))
+		rows, width := c.ordered(group[0].In, len(group)*c.columns)
+		f(groupName(group), shapes.Make(c.dtype, rows, width))
 		for _, p := range group {
 			f(p.Module+".B", shapes.Make(c.dtype, c.columns, p.Out))
 		}
@@ -121,7 +127,6 @@ func (m *adapterMemory) write(layer int, at *adapter, weights *lora.Adapter) err
 // place writes the matrices of a module, A [rank, in] and B [out, rank], into the columns of an adapter: of a, in which those of
 // the module begin at column first, and of b; the scale goes into b.
 func (c columnShapes) place(a, b cells, p model.Projection, first int, at *adapter, module lora.Module, flat []float32) {
-	in, columns := c.axes()
 	for column := at.from; column < at.to; column++ {
 		r := column - at.from
 		for i := range p.In {
@@ -129,9 +134,8 @@ func (c columnShapes) place(a, b cells, p model.Projection, first int, at *adapt
 			if r < module.Rank {
 				v = flat[module.A+r*p.In+i]
 			}
-			var place [2]int
-			place[in], place[columns] = i, first+column
-			a.put(place[0], place[1], v)
+			row, place := c.ordered(i, first+column)
+			a.put(row, place, v)
 		}
 		for o := range p.Out {
 			var v float32

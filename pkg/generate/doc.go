@@ -27,7 +27,8 @@
 //
 // # Memory
 //
-// Weights are inputs of the executables, never constants, and one executable per shape serves all layers. The
+// Weights are inputs of the executables, never constants, and one executable per shape serves all layers (that of a single token
+// runs a few of them at once). The
 // rows of the embedding are gathered by a program of their own. Keys and values live in buffers that Go writes in
 // place where the device shares its memory, and that the layer's executable returns updated where it does not.
 //

@@ -2,7 +2,7 @@ package generate
 
 import (
 	"fmt"
-	"strings"
+	"slices"
 
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
@@ -21,7 +21,8 @@ type layerGraph struct {
 	products, middles map[string]*Node
 }
 
-// inputs lists the parameters of the graph of a run of layers, in order. They are f32 where nothing else is said:
+// inputs lists the parameters of the graph of a run of layers, in order: first the common ones. They are f32 where nothing else is
+// said:
 //
 //	x [rows, tokens, hidden]           residual stream
 //	cos, sin [rows, tokens, D/2]       rotary tables of the new positions; D = head width
@@ -31,66 +32,64 @@ type layerGraph struct {
 //	start [] int32                     only for oneAdapter: the first of the columns that the slice takes
 //	mask [rows, width] bool            only for oneAdapter: the adapter's columns in the slice
 //
-// and for each layer, with its place in the run before the name:
+// and then those of each layer:
 //
 //	keys, values [cache rows, key/value heads, context, D]
-//	the layer's weights                model.Config.LayerTensors as they are in memory (f32 or bf16), wide ones in pieces
+//	the layer's weights                layerPlan.weights
 //	A and B                            only with adapters: see columnShapes
-func (p layerPlan) inputs(s layerShape) (names []string, list []shapes.Shape) {
-	add := func(name string, dtype dtypes.DType, dims ...int) {
-		names, list = append(names, name), append(list, shapes.Make(dtype, dims...))
-	}
+func (p layerPlan) inputs(s layerShape) (common, own []input) {
 	cfg := p.config
-	add("x", dtypes.Float32, s.rows, s.tokens, cfg.Hidden)
-	add("cos", dtypes.Float32, s.rows, s.tokens, cfg.HeadDim/2)
-	add("sin", dtypes.Float32, s.rows, s.tokens, cfg.HeadDim/2)
-	add("cached", dtypes.Int32, s.rows)
+	of := func(name string, dtype dtypes.DType, dims ...int) input {
+		return input{name, shapes.Make(dtype, dims...)}
+	}
+	common = []input{
+		of("x", dtypes.Float32, s.rows, s.tokens, cfg.Hidden),
+		of("cos", dtypes.Float32, s.rows, s.tokens, cfg.HeadDim/2),
+		of("sin", dtypes.Float32, s.rows, s.tokens, cfg.HeadDim/2),
+		of("cached", dtypes.Int32, s.rows),
+	}
 	if s.rows < p.rows {
-		add("rows", dtypes.Int32, s.rows)
+		common = append(common, of("rows", dtypes.Int32, s.rows))
 	}
 	switch s.mode {
 	case manyAdapters:
-		add("mask", dtypes.Bool, s.rows, p.adapters.columns)
+		common = append(common, of("mask", dtypes.Bool, s.rows, p.adapters.columns))
 	case oneAdapter:
-		add("start", dtypes.Int32)
-		add("mask", dtypes.Bool, s.rows, p.width)
+		common = append(common, of("start", dtypes.Int32), of("mask", dtypes.Bool, s.rows, p.width))
 	}
-	for layer := range s.layers {
-		add(inRun(layer, "keys"), dtypes.Float32, p.rows, cfg.KVHeads, s.context, cfg.HeadDim)
-		add(inRun(layer, "values"), dtypes.Float32, p.rows, cfg.KVHeads, s.context, cfg.HeadDim)
-		for _, w := range p.weights {
-			add(inRun(layer, w.name), w.shape.DType, w.shape.Dimensions...)
-		}
-		if s.mode != noAdapter {
-			p.adapters.each(func(name string, shape shapes.Shape) { add(inRun(layer, name), shape.DType, shape.Dimensions...) })
-		}
+	cache := []int{p.rows, cfg.KVHeads, s.context, cfg.HeadDim}
+	own = append(own, of("keys", dtypes.Float32, cache...), of("values", dtypes.Float32, cache...))
+	own = append(own, p.weights...)
+	if s.mode != noAdapter {
+		p.adapters.each(func(name string, shape shapes.Shape) { own = append(own, input{name, shape}) })
 	}
-	return names, list
+	return common, own
 }
-
-// inRun names a parameter of a layer of a run.
-func inRun(layer int, name string) string { return fmt.Sprintf("%d/%s", layer, name) }
 
 // compileLayers compiles a run of decoder layers over a key/value cache. Its results are x, and then in place: the new keys
 // and values [layers, rows, tokens, 2, key/value heads, D]; otherwise the updated keys and values of each layer.
 func compileLayers(c *model.Compiler, plan layerPlan, s layerShape) (*model.Program, error) {
-	names, list := plan.inputs(s)
+	common, own := plan.inputs(s)
+	var list []shapes.Shape
+	for _, w := range slices.Concat(common, slices.Repeat(own, s.layers)) {
+		list = append(list, w.shape)
+	}
 	name := fmt.Sprintf("%d layers of %d rows, %d tokens, context %d, window %d, adapters %d", s.layers, s.rows, s.tokens, s.context, s.window, s.mode)
 	return c.Compile(name, list, func(_ *Graph, nodes []*Node) []*Node {
+		x, rest := nodes[0], nodes[len(common):]
 		var caches []*Node
-		x := nodes[0]
-		for layer := range s.layers {
+		for range s.layers {
 			in := map[string]*Node{}
-			for i, n := range nodes {
-				own, isOwn := strings.CutPrefix(names[i], inRun(layer, ""))
-				if isOwn || !strings.Contains(names[i], "/") {
-					in[own] = n
-				}
+			for i, w := range common {
+				in[w.name] = nodes[i]
 			}
-			in["x"] = x
-			var own []*Node
-			x, own = (&layerGraph{layerPlan: plan, shape: s, in: in, products: map[string]*Node{}, middles: map[string]*Node{}}).build()
-			caches = append(caches, own...)
+			for i, w := range own {
+				in[w.name] = rest[i]
+			}
+			in["x"], rest = x, rest[len(own):]
+			var updated []*Node
+			x, updated = (&layerGraph{layerPlan: plan, shape: s, in: in, products: map[string]*Node{}, middles: map[string]*Node{}}).build()
+			caches = append(caches, updated...)
 		}
 		if plan.inPlace {
 			caches = []*Node{Stack(caches, 0)}

@@ -55,7 +55,7 @@ type layerPlan struct {
 	// inPlace: the cache is written from Go, and the graph returns the new keys and values instead of a new cache.
 	inPlace bool
 	// weights are a layer's, embed and head the shapes of the embedding and the output matrix.
-	weights     []weight
+	weights     []input
 	embed, head shapes.Shape
 	// pieces are the shapes of what several rows take instead of the output matrix: itself, parts of it, or a packed one.
 	pieces []shapes.Shape

@@ -156,7 +156,7 @@ func (s side) run(ctx context.Context, dir string, w workload) (out outcome, err
 }
 
 // hugePages asks glibc's malloc for transparent huge pages, which many systems grant on demand only: without them the
-// kernel's page faults are a third of a step of PyTorch. A tunable that is set already stays.
+// kernel's page faults are a quarter of a step of PyTorch. A tunable that is set already stays.
 func hugePages(env []string) []string {
 	const name = "GLIBC_TUNABLES"
 	if os.Getenv(name) != "" {
