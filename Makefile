@@ -49,7 +49,7 @@ pictures: build setup-tests ## make the pictures of the web page that the manual
 e2e: setup-servers ## run the end-to-end scenario alone, in one process and distributed
 	PATH=$(DESCANT_CACHE)/bin:$$PATH $(native) $(GO) test -timeout 30m -count 1 -v -run Scenario ./...
 
-soak: setup-servers ## publish, load and delete adapters 1,000 times under traffic, 500 trained ones (about 20 minutes)
+soak: setup-servers ## publish, load and delete adapters 1,000 times under traffic, 500 trained ones (about 6 minutes)
 	DESCANT_SOAK_CYCLES=1000 $(native) $(GO) test -timeout 60m -count 1 -v -run '^TestSoak$$' ./services/inference
 
 check-gguf: setup ## load exported bases and adapters in llama.cpp and compare (needs node and npm)
