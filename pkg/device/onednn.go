@@ -2,7 +2,6 @@ package device
 
 import (
 	"fmt"
-	_ "unsafe" // for go:linkname
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
@@ -30,37 +29,26 @@ func WithOneDNN(b compute.Backend) (backend compute.Backend, ok bool) {
 	if !isXLA || !cpu.IsCPU() || !CPUFacts().Has("avx512_bf16") {
 		return b, false
 	}
-	return oneDNN{b}, true
+	return extended{Backend: b, oneDNN: true}, true
 }
 
 // PacksProducts tells whether a backend knows one product more: x [rows, in] bf16 with a packed matrix [out/64, in, 64] bf16, contracted
-// over in, with a result [rows, out/64, 64] in f32, runs in oneDNN, whose own layout a packed matrix has: blocks of 64 outputs, in each
-// of them pairs of inputs, of these 64 outputs, of each of these both inputs. Other products pack their matrix anew in every execution,
-// which for a few rows takes three times as long as the product. It is one of [WithOneDNN].
+// over in, with a result [rows, out/64, 64] in f32. A packed matrix has the layout of oneDNN's own: blocks of 64 outputs, in each
+// of them pairs of inputs, of these 64 outputs, of each of these both inputs. oneDNN's other products pack their matrix anew in every
+// execution, which for a few rows takes three times as long as the product. It is one of [WithOneDNN] or of [WithKernels].
 //
 // oneDNN does not promise that layout: whoever uses it compares results first, for every number of rows.
 func PacksProducts(b compute.Backend) bool {
-	_, ok := b.(oneDNN)
-	return ok
+	e, ok := b.(extended)
+	return ok && (e.oneDNN || e.packs)
 }
-
-// oneDNN, oneDNNBuilder and oneDNNFunction hand everything but products to what they wrap.
-type oneDNN struct{ compute.Backend }
-
-type oneDNNBuilder struct{ compute.Builder }
-
-type oneDNNFunction struct {
-	compute.Function
-	builder oneDNNBuilder
-}
-
-func (p oneDNN) Builder(name string) compute.Builder { return oneDNNBuilder{p.Backend.Builder(name)} }
-
-func (b oneDNNBuilder) Main() compute.Function { return oneDNNFunction{b.Builder.Main(), b} }
 
 // DotGeneral is the product of [WithOneDNN] or [PacksProducts], or that of the backend.
-func (f oneDNNFunction) DotGeneral(lhs compute.Value, lhsContracting, lhsBatch []int, rhs compute.Value, rhsContracting, rhsBatch []int,
+func (f extendedFunction) DotGeneral(lhs compute.Value, lhsContracting, lhsBatch []int, rhs compute.Value, rhsContracting, rhsBatch []int,
 	config compute.DotGeneralConfig) (compute.Value, error) {
+	if !f.builder.with.oneDNN && !f.builder.with.packs {
+		return f.Function.DotGeneral(lhs, lhsContracting, lhsBatch, rhs, rhsContracting, rhsBatch, config)
+	}
 	x, err := f.builder.OpShape(lhs)
 	if err != nil {
 		return nil, err
@@ -78,28 +66,36 @@ func (f oneDNNFunction) DotGeneral(lhs compute.Value, lhsContracting, lhsBatch [
 		return f.packed(lhs, rhs, x.Dim(0), w)
 	}
 	m, ok := matmulOf(x, lhsContracting, lhsBatch, w, rhsContracting, rhsBatch, config)
-	if !ok {
+	if !ok || !f.builder.with.oneDNN {
 		return f.Function.DotGeneral(lhs, lhsContracting, lhsBatch, rhs, rhsContracting, rhsBatch, config)
 	}
 	return f.matmul(fmt.Sprintf(`{"transpose_a":%t,"transpose_b":%t}`, m.transposeA, m.transposeB), m.result, lhs, rhs)
 }
 
 // packed multiplies x [rows, in] with a packed matrix of shape w.
-func (f oneDNNFunction) packed(x, matrix compute.Value, rows int, w shapes.Shape) (compute.Value, error) {
+func (f extendedFunction) packed(x, matrix compute.Value, rows int, w shapes.Shape) (compute.Value, error) {
 	in, out := w.Dim(1), w.Dim(0)*PackedWidth
-	matrix, err := f.Reshape(matrix, in, out)
-	if err != nil {
-		return nil, err
-	}
-	y, err := f.matmul(`{"optimization_config":{"weights_prepacked":true}}`, shapes.Make(dtypes.Float32, rows, out), x, matrix)
-	if err != nil {
-		return nil, err
+	var y compute.Value
+	if result := shapes.Make(dtypes.Float32, rows, out); f.builder.with.oneDNN {
+		plain, err := f.Reshape(matrix, in, out)
+		if err != nil {
+			return nil, err
+		}
+		if y, err = f.matmul(`{"optimization_config":{"weights_prepacked":true}}`, result, x, plain); err != nil {
+			return nil, err
+		}
+	} else {
+		values, err := foreignCall(f.Function, packedKernel, []shapes.Shape{result}, x, matrix)
+		if err != nil {
+			return nil, err
+		}
+		y = values[0]
 	}
 	return f.Reshape(y, rows, w.Dim(0), PackedWidth)
 }
 
 // matmul calls oneDNN's.
-func (f oneDNNFunction) matmul(config string, result shapes.Shape, x, w compute.Value) (compute.Value, error) {
+func (f extendedFunction) matmul(config string, result shapes.Shape, x, w compute.Value) (compute.Value, error) {
 	results, err := customCall(f.Function.(*xla.Function), "__onednn$matmul", `{"onednn_matmul_config":`+config+`}`,
 		nil, []shapes.Shape{result}, nil, x, w)
 	if err != nil {
@@ -141,9 +137,3 @@ func matmulOf(x shapes.Shape, xContracting, xBatch []int, w shapes.Shape, wContr
 	}
 	return m, rows > 1 && columns > 1 && m.result.Size()*depth >= leastWork
 }
-
-// customCall is go-xla's own; it has no exported way to call a function of the plugin.
-//
-//go:linkname customCall github.com/gomlx/go-xla/compute/xla.(*Function).customCall
-func customCall(f *xla.Function, target, config string, operandLayouts [][]int, outputs []shapes.Shape, outputLayouts [][]int,
-	operands ...compute.Value) ([]compute.Value, error)

@@ -32,9 +32,9 @@ func TestArrangementsGiveTheSameLogits(t *testing.T) {
 		text := strings.Join(names, " ")
 		switch name {
 		case "packed":
-			if !model.NewOneDNNCompiler(dev.Backend()).Packs() {
+			if !model.NewServingCompiler(dev.Backend()).Packs() {
 				if !strings.Contains(text, "q_proj.weight[512 512]") {
-					t.Errorf("a processor without bf16 instructions has %s", text)
+					t.Errorf("without packed products there is %s", text)
 				}
 				break
 			}

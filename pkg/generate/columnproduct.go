@@ -1,62 +1,84 @@
 package generate
 
 import (
+	"fmt"
+
+	"descant/pkg/device"
 	"descant/pkg/model"
 
 	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 )
 
 // linear is x·W + b and, for every row of x, its adapter's part.
 func (l *layerGraph) linear(module string, x, weight, bias *Node) *Node {
 	y := l.product(module, x, weight, bias)
-	if l.mask == nil {
+	if l.shape.mode == noAdapter {
 		return y
 	}
-	return Add(y, l.narrow(l.middle(module, x), l.slice(l.in[module+".B"], 1, 0), 0))
-}
-
-// middle is x·A with nothing outside of the columns of each row's adapter: [rows, columns]. The modules that have x in common
-// have one product.
-func (l *layerGraph) middle(module string, x *Node) *Node {
-	place, i := l.group(module)
-	group := l.adapters.groups[place]
-	name, n := groupName(group), len(group)
-	if l.middles[name] == nil {
-		rows, columns := l.mask.Shape().Dim(0), l.mask.Shape().Dim(1)
-		inputs, axis := l.adapters.axes()
-		all := Reshape(l.narrow(x, l.slice(l.in[name], n, axis), inputs), rows, n, columns)
-		mask := BroadcastToDims(ExpandAxes(l.mask, 1), rows, n, columns)
-		// Selecting, not multiplying: an overflow in another adapter's columns must not become a NaN in this row.
-		l.middles[name] = Where(mask, all, ZerosLike(all))
+	group, i := l.group(module)
+	if l.parts[group] == nil {
+		l.parts[group] = l.adapted(group, x)
 	}
-	return Reshape(Slice(l.middles[name], AxisRange(), AxisRange(i, i+1)), l.mask.Shape().Dimensions...)
+	return Add(y, l.parts[group][i])
 }
 
-// narrow is the product of x [rows, k] with a matrix of the adapters, which has its k inputs on an axis.
-func (l *layerGraph) narrow(x, matrix *Node, axis int) *Node {
-	dtype := l.adapters.dtype
-	if x.Shape().Dim(0) == 1 {
-		// For a vector XLA's f32 kernels take half the time of those in bf16, with the same products.
-		x, matrix, dtype = model.Through(dtype, x), ConvertDType(matrix, dtypes.Float32), dtypes.Float32
+// adapted gives for each module of a group what the adapters add to x·W, [rows·tokens, out].
+func (l *layerGraph) adapted(group int, x *Node) []*Node {
+	modules := l.adapters.groups[group]
+	in := []*Node{ConvertDType(x, l.adapters.dtype), l.ranges, l.in[groupName(modules)]}
+	for _, p := range modules {
+		in = append(in, l.in[p.Module+".B"])
 	}
-	return model.Contract(dtype, x, 1, matrix, axis)
+	if !l.gathers(l.shape.tokens) {
+		return l.masked(l.in["start"], in)
+	}
+	if l.functions[group] == nil {
+		l.functions[group] = NewFunction(x.Graph(), fmt.Sprint(device.BGMV, group), func(g *Graph) []*Node {
+			var parameters []*Node
+			for i, n := range in {
+				parameters = append(parameters, Parameter(g, fmt.Sprint("in", i), n.Shape()))
+			}
+			return l.masked(nil, parameters)
+		})
+	}
+	return l.functions[group].Call(in...)
 }
 
-// slice is the part of an A or B, which has the columns of n modules on an axis, that the graph is about: all of it, or the columns
-// of one adapter.
-func (l *layerGraph) slice(matrix *Node, n, axis int) *Node {
-	start := l.in["start"]
+// masked computes what [device.WithKernels] tells from the same inputs, in products for all rows and columns, or only for those of the slice
+// that begins at start. Of x·A nothing is left outside of the columns of each row's adapter.
+func (l *layerGraph) masked(start *Node, in []*Node) (parts []*Node) {
+	x, ranges, bs := in[0], in[1], in[3:]
+	rows, n := x.Shape().Dim(0), len(bs)
+	a := l.slice(start, in[2], n)
+	width := a.Shape().Dim(0) / n
+	all := Reshape(model.Contract(l.adapters.dtype, x, 1, a, 1), rows, n, width)
+	columns := Iota(x.Graph(), shapes.Make(dtypes.Int32, rows, width), 1)
+	if start != nil {
+		columns = Add(columns, start)
+	}
+	bound := func(i int) *Node {
+		return BroadcastToDims(SliceAxis(ranges, 1, AxisElem(i)), rows, width)
+	}
+	mask := LogicalAnd(GreaterOrEqual(columns, bound(0)), LessThan(columns, bound(1)))
+	// Selecting, not multiplying: an overflow in another adapter's columns must not become a NaN in this row. And not Zeros, which a graph
+	// makes once for all its functions, so that main would find it in another one.
+	nothing := Const(x.Graph(), float32(0))
+	own := Where(BroadcastToDims(ExpandAxes(mask, 1), rows, n, width), all, BroadcastToDims(nothing, rows, n, width))
+	for i, b := range bs {
+		middle := Reshape(SliceAxis(own, 1, AxisElem(i)), rows, width)
+		parts = append(parts, model.Contract(l.adapters.dtype, middle, 1, l.slice(start, b, 1), 0))
+	}
+	return parts
+}
+
+// slice is the part of an A or B, with the columns of n modules, that begins at start in each of them, or all of it.
+func (l *layerGraph) slice(start, matrix *Node, n int) *Node {
 	if start == nil {
 		return matrix
 	}
-	zero, columns, width := ZerosLike(start), l.adapters.columns, l.width
-	if axis == 0 {
-		other := matrix.Shape().Dim(1)
-		part := DynamicSlice(Reshape(matrix, n, columns, other), []*Node{zero, start, zero}, []int{n, width, other})
-		return Reshape(part, n*width, other)
-	}
-	other := matrix.Shape().Dim(0)
-	part := DynamicSlice(Reshape(matrix, other, n, columns), []*Node{zero, zero, start}, []int{other, n, width})
-	return Reshape(part, other, n*width)
+	zero, other := ZerosLike(start), matrix.Shape().Dim(1)
+	part := DynamicSlice(Reshape(matrix, n, l.adapters.columns, other), []*Node{zero, start, zero}, []int{n, l.width, other})
+	return Reshape(part, n*l.width, other)
 }

@@ -14,16 +14,18 @@
 //
 // # Adapters
 //
-// The A and B matrices of all loaded adapters lie side by side as columns of one matrix per layer; every row carries
-// a mask that keeps the columns of its own adapter:
+// The A and B matrices of all loaded adapters lie side by side as columns of one matrix per layer; every row knows the range of its own
+// adapter's columns:
 //
-//	y = x·W + ((x·A) where mask) · B      A: [in, columns]   B: [columns, out], B already times alpha/r
+//	y = x·W + (x·A[own])·B[own]      A: [columns, in]   B: [columns, out], B already times alpha/r
 //
-// A row without an adapter has an empty mask: it gets exactly the base. The columns of an adapter are wiped before it is
-// written. A batch in which nobody has an adapter runs graphs that know of none, and a row that is alone in its batch (a
-// prompt, or one stream) runs graphs that take only a slice of the columns. Rows of different adapters share a batch. No
-// row's arithmetic touches another row's numbers; which kernel computes it (one row's, the batch's, a chunk's) moves
+// A row without an adapter has an empty range: it gets exactly the base. The columns of an adapter are wiped before it is
+// written. A batch in which nobody has an adapter runs graphs that know of none. Rows of different adapters share a batch. No
+// row's arithmetic touches another row's numbers; which program computes it (one row's, the batch's, a chunk's) moves
 // logits by rounding only: below 1e-5 in f32 and 2e-2 in bf16 on the models of the tests.
+//
+// On a CPU a kernel takes each row's own columns (device.WithKernels). Elsewhere, and for chunks of prompts, products for all rows
+// and columns do it, of which a mask keeps each row's own; a prompt's take only a slice of the columns.
 //
 // # Memory
 //

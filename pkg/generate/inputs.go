@@ -15,9 +15,8 @@ type stepInputs struct {
 	cached   *model.Writable[int32]   // [rows]
 	rows     *model.Writable[int32]   // [rows]
 	token    *model.Writable[int32]   // []
-	many     *model.Writable[bool]    // [rows, columns], the mask of manyAdapters; nil without adapters
+	ranges   *model.Writable[int32]   // [rows, 2]
 	start    *model.Writable[int32]   // []
-	one      *model.Writable[bool]    // [rows, width], the mask of oneAdapter; nil where there is none
 }
 
 func newInputs(backend compute.Backend, plan layerPlan, b batchShape) (*stepInputs, error) {
@@ -35,17 +34,10 @@ func newInputs(backend compute.Backend, plan layerPlan, b batchShape) (*stepInpu
 		}
 		return w
 	}
-	mask := func(dims ...int) (w *model.Writable[bool]) {
-		if err == nil && dims[1] > 0 {
-			w, err = model.NewWritable[bool](backend, dims...)
-		}
-		return w
-	}
 	half := plan.config.HeadDim / 2
-	in.ids, in.cached, in.rows, in.token, in.start = integers(b.rows, b.tokens), integers(b.rows), integers(b.rows), integers(), integers()
+	in.ids, in.cached, in.rows, in.token = integers(b.rows, b.tokens), integers(b.rows), integers(b.rows), integers()
+	in.ranges, in.start = integers(b.rows, 2), integers()
 	in.cos, in.sin = numbers(b.rows, b.tokens, half), numbers(b.rows, b.tokens, half)
-	in.many = mask(b.rows, plan.adapters.columns)
-	in.one = mask(b.rows, plan.width)
 	if err != nil {
 		in.free()
 		return nil, fmt.Errorf("make room for the inputs of a step: %w", err)
@@ -56,11 +48,8 @@ func newInputs(backend compute.Backend, plan layerPlan, b batchShape) (*stepInpu
 // commit makes what was filled in visible to the programs.
 func (in *stepInputs) commit(mode adapterMode) error {
 	list := []interface{ Commit() error }{in.ids, in.cached, in.rows, in.token, in.cos, in.sin}
-	switch mode {
-	case manyAdapters:
-		list = append(list, in.many)
-	case oneAdapter:
-		list = append(list, in.start, in.one)
+	if mode != noAdapter {
+		list = append(list, in.ranges, in.start)
 	}
 	for _, w := range list {
 		if err := w.Commit(); err != nil {
@@ -74,7 +63,7 @@ func (in *stepInputs) free() {
 	if in == nil {
 		return
 	}
-	for _, w := range []interface{ Free() }{in.ids, in.cached, in.rows, in.token, in.cos, in.sin, in.many, in.start, in.one} {
+	for _, w := range []interface{ Free() }{in.ids, in.cached, in.rows, in.token, in.cos, in.sin, in.ranges, in.start} {
 		w.Free() // of nil, too
 	}
 }

@@ -16,9 +16,13 @@ type layerGraph struct {
 	layerPlan
 	shape layerShape
 	in    map[string]*Node
-	mask  *Node // [rows·tokens, columns or width] bool
-	// products are those with joined matrices, middles those with A, by the name of the matrix.
-	products, middles map[string]*Node
+	// ranges [rows·tokens, 2] int32 are the columns of each row's adapter.
+	ranges *Node
+	// products are those with joined matrices, by the name of the matrix; parts what adapters add, by the group of modules.
+	products map[string]*Node
+	parts    map[int][]*Node
+	// functions are the graph's, for all its layers, of what adapters add, by the group.
+	functions map[int]*Function
 }
 
 // inputs lists the parameters of the graph of a run of layers, in order: first the common ones. They are f32 where nothing else is
@@ -28,9 +32,8 @@ type layerGraph struct {
 //	cos, sin [rows, tokens, D/2]       rotary tables of the new positions; D = head width
 //	cached [rows] int32                filled positions of each row
 //	rows [rows] int32                  only if the batch has fewer rows than the cache: which
-//	mask [rows, columns] bool          only for manyAdapters: the columns of each row's adapter
+//	ranges [rows, 2] int32             only with adapters: the first column of each row's adapter, and the one behind its last
 //	start [] int32                     only for oneAdapter: the first of the columns that the slice takes
-//	mask [rows, width] bool            only for oneAdapter: the adapter's columns in the slice
 //
 // and then those of each layer:
 //
@@ -51,11 +54,11 @@ func (p layerPlan) inputs(s layerShape) (common, own []input) {
 	if s.rows < p.rows {
 		common = append(common, of("rows", dtypes.Int32, s.rows))
 	}
-	switch s.mode {
-	case manyAdapters:
-		common = append(common, of("mask", dtypes.Bool, s.rows, p.adapters.columns))
-	case oneAdapter:
-		common = append(common, of("start", dtypes.Int32), of("mask", dtypes.Bool, s.rows, p.width))
+	if s.mode != noAdapter {
+		common = append(common, of("ranges", dtypes.Int32, s.rows, 2))
+	}
+	if s.mode == oneAdapter {
+		common = append(common, of("start", dtypes.Int32))
 	}
 	cache := []int{p.rows, cfg.KVHeads, s.context, cfg.HeadDim}
 	own = append(own, of("keys", dtypes.Float32, cache...), of("values", dtypes.Float32, cache...))
@@ -78,6 +81,7 @@ func compileLayers(c *model.Compiler, plan layerPlan, s layerShape) (*model.Prog
 	return c.Compile(name, list, func(_ *Graph, nodes []*Node) []*Node {
 		x, rest := nodes[0], nodes[len(common):]
 		var caches []*Node
+		functions := map[int]*Function{}
 		for range s.layers {
 			in := map[string]*Node{}
 			for i, w := range common {
@@ -88,7 +92,8 @@ func compileLayers(c *model.Compiler, plan layerPlan, s layerShape) (*model.Prog
 			}
 			in["x"], rest = x, rest[len(own):]
 			var updated []*Node
-			x, updated = (&layerGraph{layerPlan: plan, shape: s, in: in, products: map[string]*Node{}, middles: map[string]*Node{}}).build()
+			x, updated = (&layerGraph{layerPlan: plan, shape: s, in: in, products: map[string]*Node{}, parts: map[int][]*Node{},
+				functions: functions}).build()
 			caches = append(caches, updated...)
 		}
 		if plan.inPlace {
@@ -101,10 +106,9 @@ func compileLayers(c *model.Compiler, plan layerPlan, s layerShape) (*model.Prog
 // build gives x, and then in place: the new keys and values; otherwise both caches.
 func (l *layerGraph) build() (*Node, []*Node) {
 	in := l.in
-	if mask := in["mask"]; mask != nil {
-		width := mask.Shape().Dim(1)
-		mask = BroadcastToDims(ExpandAxes(mask, 1), l.shape.rows, l.shape.tokens, width)
-		l.mask = Reshape(mask, l.shape.rows*l.shape.tokens, width)
+	if ranges := in["ranges"]; ranges != nil {
+		ranges = BroadcastToDims(ExpandAxes(ranges, 1), l.shape.rows, l.shape.tokens, 2)
+		l.ranges = Reshape(ranges, l.shape.rows*l.shape.tokens, 2)
 	}
 	block := model.NewBlock(l.config, in, l.linear)
 	q, k, v := block.QKV(in["x"])

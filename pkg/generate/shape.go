@@ -19,7 +19,7 @@ const (
 	noAdapter adapterMode = iota
 	// oneAdapter: all rows that have an adapter have the same one, and a slice of the columns holds it.
 	oneAdapter
-	// manyAdapters: all columns, and a mask of each row's own.
+	// manyAdapters: all columns, and of each row's own their range.
 	manyAdapters
 )
 
@@ -52,6 +52,8 @@ type layerPlan struct {
 	// cannot.
 	adapters columnShapes
 	width    int
+	// bgmv: the device takes the columns of each row's adapter by a kernel.
+	bgmv bool
 	// inPlace: the cache is written from Go, and the graph returns the new keys and values instead of a new cache.
 	inPlace bool
 	// weights are a layer's, embed and head the shapes of the embedding and the output matrix.
@@ -86,7 +88,7 @@ func (p layerPlan) shapes(longest int) (list []stepShape, required int) {
 		switch {
 		case p.adapters.columns == 0:
 			add(1, tokens, noAdapter)
-		case p.width > 0:
+		case p.width > 0 && !p.gathers(tokens):
 			add(1, tokens, oneAdapter)
 			add(1, tokens, noAdapter)
 		default:
@@ -98,7 +100,7 @@ func (p layerPlan) shapes(longest int) (list []stepShape, required int) {
 		if rows > 1 {
 			add(rows, 1, general)
 			add(rows, 1, noAdapter)
-			if p.width > 0 {
+			if p.width > 0 && !p.gathers(1) {
 				add(rows, 1, oneAdapter)
 			}
 		}
@@ -118,8 +120,11 @@ func rowCounts(rows int) []int {
 	return list
 }
 
-// modes are the ways to compute with the adapters of a batch, the fastest first.
-func (p layerPlan) modes(batch []*sequence) []adapterMode {
+// gathers tells whether the rows of a step find their adapters by the kernel. For chunks of prompts products of matrices are faster.
+func (p layerPlan) gathers(tokens int) bool { return p.bgmv && tokens < chunks()[0] }
+
+// modes are the ways to compute with the adapters of a batch, for a number of tokens, the fastest first.
+func (p layerPlan) modes(batch []*sequence, tokens int) []adapterMode {
 	if p.adapters.columns == 0 {
 		return []adapterMode{noAdapter}
 	}
@@ -136,7 +141,7 @@ func (p layerPlan) modes(batch []*sequence) []adapterMode {
 	switch {
 	case one == nil:
 		return []adapterMode{noAdapter, manyAdapters}
-	case one.to-one.from <= p.width:
+	case one.to-one.from <= p.width && !p.gathers(tokens):
 		return []adapterMode{oneAdapter, manyAdapters}
 	}
 	return []adapterMode{manyAdapters}

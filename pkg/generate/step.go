@@ -42,15 +42,16 @@ func (s *stepper) advance(seq *sequence, n int) {
 
 // choose takes the first of the batches that can run now, in the fastest way that is compiled. The last one always can.
 func (s *stepper) choose(batch []*sequence, batches ...batchShape) stepShape {
-	modes := s.plan.modes(batch)
 	for _, b := range batches {
-		for _, mode := range modes {
+		for _, mode := range s.plan.modes(batch, b.tokens) {
 			if shape := (stepShape{b, mode}); s.programs.has(s.base.Config, shape, s.cache.context) {
 				return shape
 			}
 		}
 	}
-	return stepShape{batches[len(batches)-1], modes[len(modes)-1]}
+	last := batches[len(batches)-1]
+	modes := s.plan.modes(batch, last.tokens)
+	return stepShape{last, modes[len(modes)-1]}
 }
 
 // decode runs the newest token of every sequence and returns the logits [vocab] of each, in order.
@@ -194,11 +195,7 @@ func (s *stepper) run(shape stepShape, batch []*sequence, n int, wanted bool) ([
 // fill sets the inputs of a step apart from the ids. Rows of the batch without a sequence compute something that
 // nobody reads.
 func (s *stepper) fill(in *stepInputs, shape stepShape, batch []*sequence, n int) error {
-	for _, mask := range []*model.Writable[bool]{in.many, in.one} {
-		if mask != nil {
-			clear(mask.Values())
-		}
-	}
+	clear(in.ranges.Values())
 	in.token.Values()[0] = int32(n - 1)
 	s.idle(in, shape, batch)
 	positions := make([]int, shape.tokens)
@@ -212,25 +209,12 @@ func (s *stepper) fill(in *stepInputs, shape stepShape, batch []*sequence, n int
 		copy(in.cos.Values()[at*len(cos):], cos)
 		copy(in.sin.Values()[at*len(sin):], sin)
 		if seq.adapter != nil {
-			s.mask(in, shape, at, seq.adapter)
+			copy(in.ranges.Values()[2*at:], []int32{int32(seq.adapter.from), int32(seq.adapter.to)})
+			// Of columns that are not all to the right of it a slice takes the last ones.
+			in.start.Values()[0] = int32(min(seq.adapter.from, s.plan.adapters.columns-s.plan.width))
 		}
 	}
 	return in.commit(shape.mode)
-}
-
-// mask marks the columns of a row's adapter.
-func (s *stepper) mask(in *stepInputs, shape stepShape, at int, a *adapter) {
-	if shape.mode == oneAdapter {
-		start := min(a.from, s.plan.adapters.columns-s.plan.width)
-		in.start.Values()[0] = int32(start)
-		for c := a.from; c < a.to; c++ {
-			in.one.Values()[at*s.plan.width+c-start] = true
-		}
-		return
-	}
-	for c := a.from; c < a.to; c++ {
-		in.many.Values()[at*s.plan.adapters.columns+c] = true
-	}
 }
 
 // idle gives the rows of a batch that nobody is in a row of the cache that no sequence of the batch has. Where the
@@ -262,11 +246,11 @@ func (s *stepper) arguments(x *model.Array, in *stepInputs, shape layerShape, fi
 	if shape.rows < s.plan.rows {
 		list = append(list, in.rows.Array())
 	}
-	switch shape.mode {
-	case manyAdapters:
-		list = append(list, in.many.Array())
-	case oneAdapter:
-		list = append(list, in.start.Array(), in.one.Array())
+	if shape.mode != noAdapter {
+		list = append(list, in.ranges.Array())
+	}
+	if shape.mode == oneAdapter {
+		list = append(list, in.start.Array())
 	}
 	for layer := first; layer < first+shape.layers; layer++ {
 		list = append(list, s.cache.keys[layer], s.cache.values[layer])

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"descant/pkg/device"
 	"descant/pkg/model"
 
 	"github.com/gomlx/compute"
@@ -36,7 +37,7 @@ type stepper struct {
 func newStepper(backend compute.Backend, base *model.Model, opts Options, a arrangement) (*stepper, error) {
 	cfg := base.Config
 	s := &stepper{
-		base: base, compiler: model.NewOneDNNCompiler(backend), contexts: contexts(opts.MaxContext),
+		base: base, compiler: model.NewServingCompiler(backend), contexts: contexts(opts.MaxContext),
 		inputs: map[batchShape]*stepInputs{}, filled: make([]int, opts.MaxRows),
 		plan: layerPlan{config: cfg, rows: opts.MaxRows, inPlace: backend.HasSharedBuffers(),
 			verify: opts.DraftTokens + 1, embed: base.Embed.Shape(), head: base.Head.Shape()},
@@ -48,6 +49,7 @@ func newStepper(backend compute.Backend, base *model.Model, opts Options, a arra
 	if s.plan.adapters.columns > 0 && backend.Capabilities().Operations[compute.OpTypeDynamicSlice] {
 		s.plan.width = opts.MaxRank
 	}
+	s.plan.bgmv = device.HasBGMV(s.compiler.Backend())
 	switch {
 	case !s.plan.inPlace:
 		s.slack = largestChunk()

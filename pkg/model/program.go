@@ -32,6 +32,13 @@ func NewOneDNNCompiler(backend compute.Backend) *Compiler {
 	return NewCompiler(backend)
 }
 
+// NewServingCompiler is [NewOneDNNCompiler] with the kernels of [device.WithKernels] where the backend takes them.
+func NewServingCompiler(backend compute.Backend) *Compiler {
+	c := NewOneDNNCompiler(backend)
+	c.backend, _ = device.WithKernels(c.backend)
+	return c
+}
+
 // Backend is the backend that programs run on.
 func (c *Compiler) Backend() compute.Backend { return c.backend }
 

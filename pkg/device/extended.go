@@ -1,0 +1,47 @@
+package device
+
+import (
+	_ "unsafe" // for go:linkname
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/shapes"
+	"github.com/gomlx/go-xla/compute/xla"
+)
+
+// extended is XLA's CPU client with functions that GoMLX does not know of: see [WithOneDNN] and [WithKernels]. It, its builder and their
+// functions hand everything else to what they wrap.
+type extended struct {
+	compute.Backend
+	// oneDNN and packs are who computes packed products, oneDNN or the kernel.
+	oneDNN, packs, bgmv bool
+}
+
+type extendedBuilder struct {
+	compute.Builder
+	with extended
+}
+
+type extendedFunction struct {
+	compute.Function
+	builder extendedBuilder
+}
+
+func (e extended) Builder(name string) compute.Builder {
+	return extendedBuilder{e.Backend.Builder(name), e}
+}
+
+func (b extendedBuilder) Main() compute.Function { return extendedFunction{b.Builder.Main(), b} }
+
+func (b extendedBuilder) NewFunction(name string) (compute.Function, error) {
+	f, err := b.Builder.NewFunction(name)
+	if err != nil {
+		return nil, err
+	}
+	return extendedFunction{f, b}, nil
+}
+
+// customCall is go-xla's own; it has no exported way to call a function of the plugin.
+//
+//go:linkname customCall github.com/gomlx/go-xla/compute/xla.(*Function).customCall
+func customCall(f *xla.Function, target, config string, operandLayouts [][]int, outputs []shapes.Shape, outputLayouts [][]int,
+	operands ...compute.Value) ([]compute.Value, error)

@@ -1,0 +1,81 @@
+// The product of rows with a packed matrix of bf16.
+
+#include "ffi.h"
+#include "kernels.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// WIDTH outputs lie together. DEPTH pairs of inputs of them are taken at a time: as much as stays in the first cache, and is fetched
+// while those before are used.
+enum { WIDTH = 64, DEPTH = 64, LINE = 64 };
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define X86 1
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#define BLOCK(name) name##_avx2
+#define LANES 8
+#include "packed_block.h"
+#undef BLOCK
+#undef LANES
+#pragma GCC pop_options
+
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512vl")
+#define BLOCK(name) name##_avx512
+#define LANES 16
+#include "packed_block.h"
+#undef BLOCK
+#undef LANES
+#pragma GCC pop_options
+#endif
+
+typedef void block_function(float *y, int64_t out, const float *x, int64_t in, const uint32_t *w, int64_t rows);
+
+// fastest is the function for this processor, NULL where XLA's own products are no slower.
+static block_function *fastest(void) {
+#ifdef X86
+	if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) return block_avx512;
+	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return block_avx2;
+#endif
+	return NULL;
+}
+
+int descant_fast_packed(void) { return fastest() != NULL; }
+
+typedef struct {
+	job job; // a piece is a block of outputs
+	block_function *block;
+	int64_t rows, in, out;
+	const uint32_t *matrix;
+	float *y;
+	float x[]; // [rows, in]
+} packed;
+
+static void piece(job *j, int64_t i) {
+	const packed *w = (const packed *)j;
+	w->block(w->y + i * WIDTH, w->out, w->x, w->in, w->matrix + i * (w->in / 2) * WIDTH, w->rows);
+}
+
+ffi_error *ffi_packed(call_frame *call) {
+	if (call->args.count != 2 || call->results.count != 1) return ffi_fail(call, "packed product: takes x and the matrix, and gives one result");
+	const buffer *x = call->args.list[0], *matrix = call->args.list[1], *y = call->results.list[0];
+	if (x->rank != 2 || x->dtype != DTYPE_BF16) return ffi_fail(call, "packed product: x is not [rows, in] bf16");
+	int64_t rows = x->dims[0], in = x->dims[1];
+	if (matrix->rank != 3 || matrix->dtype != DTYPE_BF16 || matrix->dims[1] != in || in % 2 != 0 || matrix->dims[2] != WIDTH)
+		return ffi_fail(call, "packed product: the matrix is not [out/64, in, 64] bf16, with an even number of inputs");
+	int64_t blocks = matrix->dims[0];
+	if (!ffi_matrix(y, DTYPE_F32, rows, blocks * WIDTH)) return ffi_fail(call, "packed product: the result is not [rows, out] f32");
+	if (fastest() == NULL) return ffi_fail(call, "packed product: not for this processor");
+	packed *w = malloc(sizeof *w + rows * in * sizeof(float));
+	if (w == NULL) return ffi_fail(call, "packed product: no memory");
+	*w = (packed){.job = {.piece = piece, .pieces = blocks}, .block = fastest(), .rows = rows, .in = in, .out = blocks * WIDTH,
+		.matrix = matrix->data, .y = y->data};
+	for (int64_t i = 0; i < rows * in; i++) {
+		uint32_t v = (uint32_t)((const uint16_t *)x->data)[i] << 16;
+		memcpy(w->x + i, &v, sizeof v);
+	}
+	ffi_run(call, &w->job, blocks);
+	return NULL;
+}
