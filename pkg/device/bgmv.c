@@ -47,7 +47,7 @@ static row_function *fastest(int bf16) {
 enum { MODULES = 8 };
 
 // least multiplications are worth the waking of another thread.
-enum { LEAST = 1 << 17 };
+enum { LEAST = 1 << 18 };
 
 typedef struct {
 	job job; // a piece is a row

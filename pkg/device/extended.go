@@ -13,7 +13,9 @@ import (
 type extended struct {
 	compute.Backend
 	// oneDNN and packs are who computes packed products, oneDNN or the kernel.
-	oneDNN, packs, bgmv bool
+	oneDNN, packs bool
+	// kernels are those of functions.
+	kernels bool
 }
 
 type extendedBuilder struct {

@@ -92,6 +92,9 @@ int ffi_matrix(const buffer *b, int dtype, int64_t rows, int64_t columns) {
 	return b->rank == 2 && b->dtype == dtype && b->dims[0] == rows && b->dims[1] == columns;
 }
 
+// processors is how many this process may keep busy; XLA has more threads than that.
+static int64_t processors = 1;
+
 static void work(job *j) {
 	int64_t i;
 	while ((i = atomic_fetch_add(&j->next, 1)) < j->pieces) {
@@ -119,6 +122,7 @@ void ffi_run(const call_frame *call, job *j, int64_t helpers) {
 		threads_args args = {sizeof args, NULL, call->context, &threads};
 		error = call->api->threads(&args);
 	}
+	if (threads > processors) threads = processors; // more would take turns
 	if (helpers > threads - 1) helpers = threads - 1;
 	if (helpers > j->pieces - 1) helpers = j->pieces - 1;
 	for (; error == NULL && helpers > 0; helpers--) {
@@ -150,9 +154,11 @@ static ffi_error *handle(call_frame *call, ffi_error *(*function)(call_frame *))
 }
 
 static ffi_error *handle_bgmv(call_frame *call) { return handle(call, ffi_bgmv); }
+static ffi_error *handle_attend(call_frame *call) { return handle(call, ffi_attend); }
 static ffi_error *handle_packed(call_frame *call) { return handle(call, ffi_packed); }
 
-const char *descant_register_kernels(const char *plugin, const char *bgmv, const char *packed) {
+const char *descant_register_kernels(const char *plugin, const char *bgmv, const char *attend, const char *packed, int64_t threads) {
+	processors = threads;
 	void *library = dlopen(plugin, RTLD_LAZY | RTLD_LOCAL | RTLD_NOLOAD);
 	if (library == NULL) return "the plugin is not loaded";
 	const pjrt_api *(*get)(void);
@@ -165,9 +171,13 @@ const char *descant_register_kernels(const char *plugin, const char *bgmv, const
 		if (e->type == EXTENSION_FFI && e->size == sizeof(ffi_extension)) {
 			const ffi_extension *ffi = (ffi_extension *)e;
 			const size_t size = offsetof(register_args, traits) + sizeof(int);
-			register_args first = {size, bgmv, strlen(bgmv), handle_bgmv, "Host", 4, 0};
-			register_args second = {size, packed, strlen(packed), handle_packed, "Host", 4, 0};
-			if (ffi->register_handler(&first) != NULL || ffi->register_handler(&second) != NULL) return "the plugin refuses the functions";
+			register_args list[] = {
+				{size, bgmv, strlen(bgmv), handle_bgmv, "Host", 4, 0},
+				{size, attend, strlen(attend), handle_attend, "Host", 4, 0},
+				{size, packed, strlen(packed), handle_packed, "Host", 4, 0},
+			};
+			for (size_t i = 0; i < sizeof list / sizeof *list; i++)
+				if (ffi->register_handler(&list[i]) != NULL) return "the plugin refuses a function";
 			return NULL;
 		}
 	return "the plugin takes no foreign functions";

@@ -70,8 +70,9 @@ ffi_error *ffi_fail(const call_frame *, const char *message);
 // ffi_matrix tells whether b is [rows, columns] of a dtype.
 int ffi_matrix(const buffer *b, int dtype, int64_t rows, int64_t columns);
 
-// ffi_bgmv and ffi_packed compute what WithKernels in kernels.go says.
+// What WithKernels in kernels.go says is computed by ffi_bgmv, ffi_attend and ffi_packed.
 ffi_error *ffi_bgmv(call_frame *);
+ffi_error *ffi_attend(call_frame *);
 ffi_error *ffi_packed(call_frame *);
 
 #endif

@@ -2,7 +2,7 @@ package device
 
 /*
 #cgo CFLAGS: -O3 -Wno-psabi
-#cgo linux LDFLAGS: -ldl
+#cgo linux LDFLAGS: -ldl -lm
 #include <stdlib.h>
 #include "kernels.h"
 */
@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime"
 	"strings"
 	"sync"
 	"unsafe"
@@ -26,10 +27,13 @@ import (
 // BGMV begins the names of the functions that [WithKernels] computes itself.
 const BGMV = "descant_bgmv"
 
+// Attend begins the names of others of them.
+const Attend = "descant_attend"
+
 // packedKernel is the name of the product with a packed matrix.
 const packedKernel = "descant_packed"
 
-// WithKernels returns a backend that shares everything with b and has, on XLA's CPU client, two kernels of this package, in C. ok is
+// WithKernels returns a backend that shares everything with b and has, on XLA's CPU client, three kernels of this package, in C. ok is
 // false, and the backend is b itself, where there is no such client or its plugin takes no such kernel.
 //
 // The first computes the calls of functions whose name begins with [BGMV]. They multiply every row with the matrices of its own adapter
@@ -46,10 +50,23 @@ const packedKernel = "descant_packed"
 // It reads the columns that are in use, each row its own, where products with masks compute all columns for all rows. Sums are f32; with
 // bf16, x·A is rounded to bf16 before the second product. The body of the function must compute the same: the kernel takes its place.
 //
-// The second computes the products of [PacksProducts] where oneDNN does not, on processors with AVX2: there XLA's own reads a bf16 matrix
+// The second computes the calls of functions whose name begins with [Attend]: the attention of one new token of each row over its cached
+// positions and itself.
+//
+//	q             [rows, 1, heads, dim]            f32, as all that follow but the integers
+//	k, v          [rows, 1, kv heads, dim]         of the new token
+//	keys, values  [caches, kv heads, context, dim]
+//	cached        [rows]                           int32: how many positions of its cache a row has filled
+//	index         [rows]                           int32: which cache is the row's
+//	window        []                               int32: above 0 only the window-1 last positions are seen
+//	y             [rows, 1, heads·dim]
+//
+// It reads the filled positions only, where they are.
+//
+// The third computes the products of [PacksProducts] where oneDNN does not, on processors with AVX2: there XLA's own reads a bf16 matrix
 // at half of the memory's speed for one row, and several rows take four times as long as their multiplications.
 //
-// A row's results in both do not depend on the other rows or on how many there are.
+// A row's results in all of them do not depend on the other rows or on how many there are.
 func WithKernels(b compute.Backend) (backend compute.Backend, ok bool) {
 	inner, isExtended := b.(extended)
 	if !isExtended {
@@ -59,14 +76,14 @@ func WithKernels(b compute.Backend) (backend compute.Backend, ok bool) {
 	if !isXLA || !cpu.IsCPU() || registerKernels() != nil {
 		return b, false
 	}
-	inner.bgmv, inner.packs = true, !inner.oneDNN && C.descant_fast_packed() != 0
+	inner.kernels, inner.packs = true, !inner.oneDNN && C.descant_fast_packed() != 0
 	return inner, true
 }
 
-// HasBGMV tells whether b computes the functions of [BGMV] by the kernel of [WithKernels].
-func HasBGMV(b compute.Backend) bool {
+// HasKernels tells whether b is one of [WithKernels].
+func HasKernels(b compute.Backend) bool {
 	e, ok := b.(extended)
-	return ok && e.bgmv
+	return ok && e.kernels
 }
 
 // registerKernels makes the kernels known to the plugin, once in a process, as the plugin is there once.
@@ -75,43 +92,65 @@ var registerKernels = sync.OnceValue(func() error {
 	if err != nil {
 		return err
 	}
-	path, bgmv, packed := C.CString(plugin), C.CString(BGMV), C.CString(packedKernel)
-	defer C.free(unsafe.Pointer(path))
-	defer C.free(unsafe.Pointer(bgmv))
-	defer C.free(unsafe.Pointer(packed))
-	if why := C.descant_register_kernels(path, bgmv, packed); why != nil {
+	var texts []*C.char
+	for _, s := range []string{plugin, BGMV, Attend, packedKernel} {
+		text := C.CString(s)
+		defer C.free(unsafe.Pointer(text))
+		texts = append(texts, text)
+	}
+	if why := C.descant_register_kernels(texts[0], texts[1], texts[2], texts[3], C.int64_t(runtime.GOMAXPROCS(0))); why != nil {
 		return errors.New(C.GoString(why))
 	}
 	return nil
 })
 
-// Call is that of the kernel of [WithKernels], or of the function.
+// Call is that of a kernel of [WithKernels], or of the function.
 func (f extendedFunction) Call(target compute.Function, inputs ...compute.Value) ([]compute.Value, error) {
 	if other, ok := target.(extendedFunction); ok {
 		target = other.Function
 	}
-	if !f.builder.with.bgmv || !strings.HasPrefix(target.Name(), BGMV) {
-		return f.Function.Call(target, inputs...)
-	}
-	if len(inputs) < 4 {
-		return nil, fmt.Errorf("%s takes x, ranges, A and the Bs, not %d inputs", target.Name(), len(inputs))
-	}
-	x, err := f.builder.OpShape(inputs[0])
-	if err != nil {
-		return nil, err
-	}
-	var results []shapes.Shape
-	for _, matrix := range inputs[3:] {
-		b, err := f.builder.OpShape(matrix)
+	kernels := map[string]func([]shapes.Shape) ([]shapes.Shape, error){BGMV: bgmvResults, Attend: attendResults}
+	for name, results := range kernels {
+		if !f.builder.with.kernels || !strings.HasPrefix(target.Name(), name) {
+			continue
+		}
+		var in []shapes.Shape
+		for _, input := range inputs {
+			shape, err := f.builder.OpShape(input)
+			if err != nil {
+				return nil, err
+			}
+			in = append(in, shape)
+		}
+		out, err := results(in)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", target.Name(), err)
 		}
-		if x.Rank() != 2 || b.Rank() != 2 {
-			return nil, fmt.Errorf("%s takes matrices, not %s and %s", target.Name(), x, b)
-		}
-		results = append(results, shapes.Make(dtypes.Float32, x.Dim(0), b.Dim(1)))
+		return foreignCall(f.Function, name, out, inputs...)
 	}
-	return foreignCall(f.Function, BGMV, results, inputs...)
+	return f.Function.Call(target, inputs...)
+}
+
+// bgmvResults are the shapes of the results for those of x, ranges, A and the Bs. What else must be true of them the kernel checks.
+func bgmvResults(in []shapes.Shape) (list []shapes.Shape, err error) {
+	if len(in) < 4 || in[0].Rank() != 2 {
+		return nil, fmt.Errorf("it takes x [rows, in], ranges, A and the Bs, not %v", in)
+	}
+	for _, b := range in[3:] {
+		if b.Rank() != 2 {
+			return nil, fmt.Errorf("it takes matrices, not %v", in)
+		}
+		list = append(list, shapes.Make(dtypes.Float32, in[0].Dim(0), b.Dim(1)))
+	}
+	return list, nil
+}
+
+// attendResults are the shapes of the results for those of q and what follows it.
+func attendResults(in []shapes.Shape) ([]shapes.Shape, error) {
+	if len(in) != 8 || in[0].Rank() != 4 {
+		return nil, fmt.Errorf("it takes q [rows, 1, heads, dim], k, v, keys, values, cached, index and the window, not %v", in)
+	}
+	return []shapes.Shape{shapes.Make(dtypes.Float32, in[0].Dim(0), in[0].Dim(1), in[0].Dim(2)*in[0].Dim(3))}, nil
 }
 
 // foreignCall calls a function that was registered with the plugin. go-xla writes calls of an older kind, with a status for a result;

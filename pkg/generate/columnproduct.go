@@ -34,16 +34,21 @@ func (l *layerGraph) adapted(group int, x *Node) []*Node {
 	if !l.gathers(l.shape.tokens) {
 		return l.masked(l.in["start"], in)
 	}
-	if l.functions[group] == nil {
-		l.functions[group] = NewFunction(x.Graph(), fmt.Sprint(device.BGMV, group), func(g *Graph) []*Node {
+	return l.call(fmt.Sprint(device.BGMV, group), in, func(in []*Node) []*Node { return l.masked(nil, in) })
+}
+
+// call calls a function of the graph, which it makes when it is first called, of a body.
+func (l *layerGraph) call(name string, in []*Node, body func(in []*Node) []*Node) []*Node {
+	if l.functions[name] == nil {
+		l.functions[name] = NewFunction(in[0].Graph(), name, func(g *Graph) []*Node {
 			var parameters []*Node
 			for i, n := range in {
 				parameters = append(parameters, Parameter(g, fmt.Sprint("in", i), n.Shape()))
 			}
-			return l.masked(nil, parameters)
+			return body(parameters)
 		})
 	}
-	return l.functions[group].Call(in...)
+	return l.functions[name].Call(in...)
 }
 
 // masked computes what [device.WithKernels] tells from the same inputs, in products for all rows and columns, or only for those of the slice

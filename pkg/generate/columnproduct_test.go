@@ -20,7 +20,7 @@ import (
 func adaptedRows(t *testing.T, dev *device.Device, dtype dtypes.DType, kernel bool, x []float32, ranges []int32, a, b, c []float32) ([][]float32, error) {
 	t.Helper()
 	compiler := model.NewServingCompiler(dev.Backend())
-	if kernel != device.HasBGMV(compiler.Backend()) {
+	if kernel != device.HasKernels(compiler.Backend()) {
 		compiler = model.NewCompiler(dev.Backend())
 	}
 	rows := len(ranges) / 2
@@ -45,10 +45,10 @@ func adaptedRows(t *testing.T, dev *device.Device, dtype dtypes.DType, kernel bo
 	program, err := compiler.Compile("adapters", list, func(_ *Graph, n []*Node) []*Node {
 		matrix := func(n *Node, rows int) *Node { return ConvertDType(Reshape(n, rows, -1), dtype) }
 		l := &layerGraph{
-			layerPlan: layerPlan{bgmv: kernel, adapters: columnShapes{dtype: dtype, columns: columns, groups: [][]model.Projection{group}}},
+			layerPlan: layerPlan{kernels: kernel, adapters: columnShapes{dtype: dtype, columns: columns, groups: [][]model.Projection{group}}},
 			shape:     layerShape{stepShape: stepShape{batchShape: batchShape{rows, 1}, mode: manyAdapters}},
 			in:        map[string]*Node{"b.A": matrix(n[1], 2*columns), "b.B": matrix(n[2], columns), "c.B": matrix(n[3], columns)},
-			ranges:    n[4], functions: map[int]*Function{},
+			ranges:    n[4], functions: map[string]*Function{},
 		}
 		return l.adapted(0, Reshape(n[0], rows, in))
 	})

@@ -8,6 +8,7 @@ import (
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 
+	"descant/pkg/device"
 	"descant/pkg/model"
 )
 
@@ -21,8 +22,8 @@ type layerGraph struct {
 	// products are those with joined matrices, by the name of the matrix; parts what adapters add, by the group of modules.
 	products map[string]*Node
 	parts    map[int][]*Node
-	// functions are the graph's, for all its layers, of what adapters add, by the group.
-	functions map[int]*Function
+	// functions are the graph's, for all its layers, by name.
+	functions map[string]*Function
 }
 
 // inputs lists the parameters of the graph of a run of layers, in order: first the common ones. They are f32 where nothing else is
@@ -81,7 +82,7 @@ func compileLayers(c *model.Compiler, plan layerPlan, s layerShape) (*model.Prog
 	return c.Compile(name, list, func(_ *Graph, nodes []*Node) []*Node {
 		x, rest := nodes[0], nodes[len(common):]
 		var caches []*Node
-		functions := map[int]*Function{}
+		functions := map[string]*Function{}
 		for range s.layers {
 			in := map[string]*Node{}
 			for i, w := range common {
@@ -113,13 +114,32 @@ func (l *layerGraph) build() (*Node, []*Node) {
 	block := model.NewBlock(l.config, in, l.linear)
 	q, k, v := block.QKV(in["x"])
 	q, k, v = block.Heads(q, k, v, in["cos"], in["sin"])
-	x := block.Output(in["x"], model.AttendCached(q, k, v, l.pick(in["keys"]), l.pick(in["values"]), in["cached"], l.shape.window))
+	x := block.Output(in["x"], l.attend(q, k, v))
 	gate, up := block.GateUp(x)
 	x = block.Down(x, gate, up)
 	if l.inPlace {
 		return x, []*Node{Stack([]*Node{k, v}, 2)}
 	}
 	return x, []*Node{l.update(in["keys"], k), l.update(in["values"], v)}
+}
+
+// attend is [model.AttendCached] for the rows of the batch.
+func (l *layerGraph) attend(q, k, v *Node) *Node {
+	keys, values, cached, window := l.in["keys"], l.in["values"], l.in["cached"], l.shape.window
+	if !l.kernels || l.shape.tokens > 1 {
+		return model.AttendCached(q, k, v, l.pick(keys), l.pick(values), cached, window)
+	}
+	index := l.in["rows"]
+	if index == nil {
+		index = Iota(q.Graph(), cached.Shape(), 0)
+	}
+	width := q.Shape().Dim(2) * q.Shape().Dim(3)
+	in := []*Node{q, k, v, keys, values, cached, index, Scalar(q.Graph(), dtypes.Int32, window)}
+	return l.call(device.Attend, in, func(in []*Node) []*Node {
+		// It is called only where the kernel takes its place: of this body the form matters. Zeros that are not Zeros: see masked.
+		nothing := Const(in[0].Graph(), float32(0))
+		return []*Node{BroadcastToDims(nothing, l.shape.rows, 1, width)}
+	})[0]
 }
 
 // pick takes the rows of a cache that the batch is about, or all of it.

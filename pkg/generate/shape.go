@@ -52,8 +52,8 @@ type layerPlan struct {
 	// cannot.
 	adapters columnShapes
 	width    int
-	// bgmv: the device takes the columns of each row's adapter by a kernel.
-	bgmv bool
+	// kernels: the device has those of [device.WithKernels].
+	kernels bool
 	// inPlace: the cache is written from Go, and the graph returns the new keys and values instead of a new cache.
 	inPlace bool
 	// weights are a layer's, embed and head the shapes of the embedding and the output matrix.
@@ -121,7 +121,7 @@ func rowCounts(rows int) []int {
 }
 
 // gathers tells whether the rows of a step find their adapters by the kernel. For chunks of prompts products of matrices are faster.
-func (p layerPlan) gathers(tokens int) bool { return p.bgmv && tokens < chunks()[0] }
+func (p layerPlan) gathers(tokens int) bool { return p.kernels && tokens < chunks()[0] }
 
 // modes are the ways to compute with the adapters of a batch, for a number of tokens, the fastest first.
 func (p layerPlan) modes(batch []*sequence, tokens int) []adapterMode {

@@ -49,7 +49,7 @@ func newStepper(backend compute.Backend, base *model.Model, opts Options, a arra
 	if s.plan.adapters.columns > 0 && backend.Capabilities().Operations[compute.OpTypeDynamicSlice] {
 		s.plan.width = opts.MaxRank
 	}
-	s.plan.bgmv = device.HasBGMV(s.compiler.Backend())
+	s.plan.kernels = device.HasKernels(s.compiler.Backend())
 	switch {
 	case !s.plan.inPlace:
 		s.slack = largestChunk()

@@ -1,0 +1,128 @@
+package generate
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"descant/pkg/device"
+	"descant/pkg/model"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
+)
+
+// attended computes the attention of rows in a cache of five, by the kernel or by XLA's products. The values are made of a seed for each row.
+func attended(t *testing.T, dev *device.Device, kernel bool, cfg model.Config, context, window int, cached, index []int32) ([]float32, error) {
+	t.Helper()
+	const caches = 5
+	compiler := model.NewServingCompiler(dev.Backend())
+	if kernel != device.HasKernels(compiler.Backend()) {
+		compiler = model.NewCompiler(dev.Backend())
+	}
+	numbers := func(rows []int32, salt uint64, size int) []float32 {
+		var list []float32
+		for _, row := range rows {
+			random := rand.New(rand.NewPCG(uint64(row), salt))
+			for range size {
+				list = append(list, float32(random.NormFloat64()))
+			}
+		}
+		return list
+	}
+	kv, all := cfg.KVHeads*cfg.HeadDim, []int32{0, 1, 2, 3, 4}
+	rows := len(index)
+	var arrays []*model.Array
+	defer func() { model.FreeAll(arrays...) }()
+	var list []shapes.Shape
+	add := func(array *model.Array, err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		arrays, list = append(arrays, array), append(list, array.Shape())
+	}
+	add(model.Upload(dev.Backend(), numbers(index, 1, cfg.Heads*cfg.HeadDim), rows, 1, cfg.Heads, cfg.HeadDim))
+	add(model.Upload(dev.Backend(), numbers(index, 2, kv), rows, 1, cfg.KVHeads, cfg.HeadDim))
+	add(model.Upload(dev.Backend(), numbers(index, 3, kv), rows, 1, cfg.KVHeads, cfg.HeadDim))
+	add(model.Upload(dev.Backend(), numbers(all, 4, kv*context), caches, cfg.KVHeads, context, cfg.HeadDim))
+	add(model.Upload(dev.Backend(), numbers(all, 5, kv*context), caches, cfg.KVHeads, context, cfg.HeadDim))
+	add(model.Upload(dev.Backend(), cached, rows))
+	add(model.Upload(dev.Backend(), index, rows))
+	program, err := compiler.Compile("attention", list, func(_ *Graph, n []*Node) []*Node {
+		l := &layerGraph{
+			layerPlan: layerPlan{config: &cfg, kernels: kernel, rows: caches},
+			shape:     layerShape{stepShape: stepShape{batchShape: batchShape{rows, 1}}, context: context, window: window},
+			in:        map[string]*Node{"keys": n[3], "values": n[4], "cached": n[5], "rows": n[6]}, functions: map[string]*Function{},
+		}
+		return []*Node{l.attend(n[0], n[1], n[2])}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer program.Close()
+	results, err := program.Run(arrays...)
+	if err != nil {
+		return nil, err
+	}
+	defer model.FreeAll(results...)
+	if want := shapes.Make(dtypes.Float32, rows, 1, cfg.Heads*cfg.HeadDim); !results[0].Shape().Equal(want) {
+		t.Fatalf("the result is %s, not %s", results[0].Shape(), want)
+	}
+	return model.Download[float32](results[0])
+}
+
+// TestAttentionKernel compares the kernel with [model.AttendCached], for caches that are empty, full and between, with windows and without, head
+// widths that fill no vector, and each row with itself alone.
+func TestAttentionKernel(t *testing.T) {
+	t.Parallel()
+	dev, err := device.Open(device.XLA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dev.Close() })
+	for _, c := range []struct{ heads, kvHeads, dim, context, window int }{
+		{14, 2, 64, 256, 0}, {4, 4, 8, 40, 0}, {6, 2, 20, 100, 7}, {3, 1, 50, 33, 40}, {2, 2, 128, 70, 1},
+	} {
+		t.Run(fmt.Sprint(c), func(t *testing.T) {
+			cfg := model.Config{Heads: c.heads, KVHeads: c.kvHeads, HeadDim: c.dim}
+			cached := []int32{0, 1, int32(c.context), int32(c.context) / 2}
+			index := []int32{2, 0, 4, 3}
+			got, err := attended(t, dev, true, cfg, c.context, c.window, cached, index)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := attended(t, dev, false, cfg, c.context, c.window, cached, index)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(got) != len(want) || len(want) == 0 {
+				t.Fatalf("%d results, not %d", len(got), len(want))
+			}
+			for i, v := range want {
+				if !(math.Abs(float64(v-got[i])) <= 2e-6) {
+					t.Fatalf("result %d is %g, not %g", i, got[i], v)
+				}
+			}
+			width := len(got) / len(index)
+			for row := range index {
+				alone, err := attended(t, dev, true, cfg, c.context, c.window, cached[row:row+1], index[row:row+1])
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !slices.Equal(alone, got[row*width:(row+1)*width]) {
+					t.Errorf("row %d differs alone", row)
+				}
+			}
+		})
+	}
+	cfg := model.Config{Heads: 2, KVHeads: 1, HeadDim: 8}
+	for _, wrong := range [][2]int32{{17, 0}, {-1, 0}, {3, 5}, {3, -1}} {
+		if _, err := attended(t, dev, true, cfg, 16, 0, wrong[:1], wrong[1:]); err == nil || !strings.Contains(err.Error(), "not in the cache") {
+			t.Errorf("%d positions of cache %d: %v", wrong[0], wrong[1], err)
+		}
+	}
+}
