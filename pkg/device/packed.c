@@ -8,7 +8,9 @@
 
 // WIDTH outputs lie together. DEPTH pairs of inputs of them are taken at a time: as much as stays in the first cache, and is fetched
 // while those before are used.
-enum { WIDTH = 64, DEPTH = 64, LINE = 64 };
+//
+// Rows go through it TOGETHER, or fewer: more have no room in the registers of AVX2, and with fewer the sums wait for each other.
+enum { WIDTH = 64, DEPTH = 64, LINE = 64, TOGETHER = 5 };
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define X86 1
@@ -50,7 +52,7 @@ typedef struct {
 	int64_t rows, in, out;
 	const uint32_t *matrix;
 	float *y;
-	float x[]; // [rows, in]
+	float x[]; // groups of rows, the values of all for one input side by side
 } packed;
 
 static void piece(job *j, int64_t i) {
@@ -72,9 +74,16 @@ ffi_error *ffi_packed(call_frame *call) {
 	if (w == NULL) return ffi_fail(call, "packed product: no memory");
 	*w = (packed){.job = {.piece = piece, .pieces = blocks}, .block = fastest(), .rows = rows, .in = in, .out = blocks * WIDTH,
 		.matrix = matrix->data, .y = y->data};
-	for (int64_t i = 0; i < rows * in; i++) {
-		uint32_t v = (uint32_t)((const uint16_t *)x->data)[i] << 16;
-		memcpy(w->x + i, &v, sizeof v);
+	float *to = w->x;
+	const uint16_t *from = x->data;
+	for (int64_t groups = (rows + TOGETHER - 1) / TOGETHER, left = rows; groups > 0; groups--) {
+		int64_t group = (left + groups - 1) / groups;
+		for (int64_t i = 0; i < in; i++)
+			for (int64_t r = 0; r < group; r++, to++) {
+				uint32_t v = (uint32_t)from[r * in + i] << 16;
+				memcpy(to, &v, sizeof v);
+			}
+		left -= group, from += group * in;
 	}
 	ffi_run(call, &w->job, blocks);
 	return NULL;
