@@ -58,8 +58,8 @@ check-gguf: setup ## load exported bases and adapters in llama.cpp and compare (
 bench-train: setup ## compare training with PyTorch + PEFT (needs Python; TOKENIZER=folder, DATA=file)
 	$(native) $(GO) run ./scripts/benchtrain --cache $(DESCANT_CACHE)/bench-train --tokenizer "$(TOKENIZER)" --data "$(DATA)" $(BENCH_FLAGS)
 
-bench: setup ## run the Go benchmarks
-	$(native) $(GO) test -run '^$$' -bench . -benchtime 3x ./pkg/...
+bench: setup ## run the Go benchmarks (DESCANT_BENCH_MODEL=folder, else the tiny base)
+	DESCANT_BENCH_MODEL=$${DESCANT_BENCH_MODEL:-$(CURDIR)/models/tiny} $(native) $(GO) test -run '^$$' -bench . -benchtime 3x ./pkg/...
 
 bench-serve: setup ## measure the inference engine, alternately with llama.cpp and transformers (BENCH_SERVE="--model … --dtype bf16"; needs npm and Python)
 	$(native) $(GO) run ./scripts/benchserve --cache $(DESCANT_CACHE) $(BENCH_SERVE)

@@ -31,7 +31,7 @@ func (l *layerGraph) adapted(group int, x *Node) []*Node {
 	for _, p := range modules {
 		in = append(in, l.in[p.Module+".B"])
 	}
-	if !l.gathers(l.shape.tokens) {
+	if !l.kernels {
 		return l.masked(l.in["start"], in)
 	}
 	return l.call(fmt.Sprint(device.BGMV, group), in, func(in []*Node) []*Node { return l.masked(nil, in) })

@@ -24,8 +24,8 @@
 // row's arithmetic touches another row's numbers; which program computes it (one row's, the batch's, a chunk's) moves
 // logits by rounding only: below 1e-5 in f32 and 2e-2 in bf16 on the models of the tests.
 //
-// On a CPU a kernel takes each row's own columns (device.WithKernels). Elsewhere, and for chunks of prompts, products for all rows
-// and columns do it, of which a mask keeps each row's own; a prompt's take only a slice of the columns.
+// On a CPU a kernel takes each row's own columns (device.WithKernels). Elsewhere products for all rows
+// and columns do it, of which a mask keeps each row's own; those for a single adapter take only a slice of the columns.
 //
 // # Memory
 //

@@ -49,7 +49,7 @@ type layerPlan struct {
 	// rows is the number of rows of the cache. A batch has all of them in order, or fewer that are named by their index.
 	rows int
 	// adapters are the matrices of the adapters; width columns side by side are what [oneAdapter] takes, 0 where the device
-	// cannot.
+	// cannot, or has a kernel that takes each row's own.
 	adapters columnShapes
 	width    int
 	// kernels: the device has those of [device.WithKernels].
@@ -88,7 +88,7 @@ func (p layerPlan) shapes(longest int) (list []stepShape, required int) {
 		switch {
 		case p.adapters.columns == 0:
 			add(1, tokens, noAdapter)
-		case p.width > 0 && !p.gathers(tokens):
+		case p.width > 0:
 			add(1, tokens, oneAdapter)
 			add(1, tokens, noAdapter)
 		default:
@@ -100,7 +100,7 @@ func (p layerPlan) shapes(longest int) (list []stepShape, required int) {
 		if rows > 1 {
 			add(rows, 1, general)
 			add(rows, 1, noAdapter)
-			if p.width > 0 && !p.gathers(1) {
+			if p.width > 0 {
 				add(rows, 1, oneAdapter)
 			}
 		}
@@ -120,11 +120,8 @@ func rowCounts(rows int) []int {
 	return list
 }
 
-// gathers tells whether the rows of a step find their adapters by the kernel. For chunks of prompts products of matrices are faster.
-func (p layerPlan) gathers(tokens int) bool { return p.kernels && tokens < chunks()[0] }
-
-// modes are the ways to compute with the adapters of a batch, for a number of tokens, the fastest first.
-func (p layerPlan) modes(batch []*sequence, tokens int) []adapterMode {
+// modes are the ways to compute with the adapters of a batch, the fastest first.
+func (p layerPlan) modes(batch []*sequence) []adapterMode {
 	if p.adapters.columns == 0 {
 		return []adapterMode{noAdapter}
 	}
@@ -141,7 +138,7 @@ func (p layerPlan) modes(batch []*sequence, tokens int) []adapterMode {
 	switch {
 	case one == nil:
 		return []adapterMode{noAdapter, manyAdapters}
-	case one.to-one.from <= p.width && !p.gathers(tokens):
+	case one.to-one.from <= p.width:
 		return []adapterMode{oneAdapter, manyAdapters}
 	}
 	return []adapterMode{manyAdapters}

@@ -42,16 +42,15 @@ func (s *stepper) advance(seq *sequence, n int) {
 
 // choose takes the first of the batches that can run now, in the fastest way that is compiled. The last one always can.
 func (s *stepper) choose(batch []*sequence, batches ...batchShape) stepShape {
+	modes := s.plan.modes(batch)
 	for _, b := range batches {
-		for _, mode := range s.plan.modes(batch, b.tokens) {
+		for _, mode := range modes {
 			if shape := (stepShape{b, mode}); s.programs.has(s.base.Config, shape, s.cache.context) {
 				return shape
 			}
 		}
 	}
-	last := batches[len(batches)-1]
-	modes := s.plan.modes(batch, last.tokens)
-	return stepShape{last, modes[len(modes)-1]}
+	return stepShape{batches[len(batches)-1], modes[len(modes)-1]}
 }
 
 // decode runs the newest token of every sequence and returns the logits [vocab] of each, in order.

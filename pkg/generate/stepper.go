@@ -46,10 +46,10 @@ func newStepper(backend compute.Backend, base *model.Model, opts Options, a arra
 	if opts.DType == BF16 {
 		s.plan.adapters.dtype = dtypes.BFloat16
 	}
-	if s.plan.adapters.columns > 0 && backend.Capabilities().Operations[compute.OpTypeDynamicSlice] {
+	s.plan.kernels = device.HasKernels(s.compiler.Backend())
+	if s.plan.adapters.columns > 0 && !s.plan.kernels && backend.Capabilities().Operations[compute.OpTypeDynamicSlice] {
 		s.plan.width = opts.MaxRank
 	}
-	s.plan.kernels = device.HasKernels(s.compiler.Backend())
 	switch {
 	case !s.plan.inPlace:
 		s.slack = largestChunk()
