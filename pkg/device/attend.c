@@ -9,44 +9,11 @@
 // TILE positions are taken at a time: their keys and values stay in the first cache for all heads that share them.
 enum { TILE = 32 };
 
-#define ATTEND(name) name##_any
-#define LANES 4
-#include "attend_row.h"
-#undef ATTEND
-#undef LANES
-
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define X86 1
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-#define ATTEND(name) name##_avx2
-#define LANES 8
-#include "attend_row.h"
-#undef ATTEND
-#undef LANES
-#pragma GCC pop_options
-
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl")
-#define ATTEND(name) name##_avx512
-#define LANES 16
-#include "attend_row.h"
-#undef ATTEND
-#undef LANES
-#pragma GCC pop_options
-#endif
+#define EACH "attend_row.h"
+#include "processors.h"
 
 typedef void heads_function(float *y, const float *q, const float *k, const float *v, int64_t n, const float *fresh_k, const float *fresh_v,
 	int64_t group, int64_t dim);
-
-// fastest is the function for this processor.
-static heads_function *fastest(void) {
-#ifdef X86
-	if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) return heads_avx512;
-	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return heads_avx2;
-#endif
-	return heads_any;
-}
 
 // LEAST multiplications are worth the waking of another thread, LARGEST is the number of query heads that may share a head of keys.
 enum { LEAST = 1 << 18, LARGEST = 256 };
@@ -97,7 +64,7 @@ ffi_error *ffi_attend(call_frame *call) {
 	}
 	attend *w = malloc(sizeof *w);
 	if (w == NULL) return ffi_fail(call, "attention: no memory");
-	*w = (attend){.job = {.piece = piece, .pieces = rows * kv_heads}, .heads = fastest(), .kv_heads = kv_heads, .group = heads / kv_heads, .dim = dim,
+	*w = (attend){.job = {.piece = piece, .pieces = rows * kv_heads}, .heads = FASTEST(heads), .kv_heads = kv_heads, .group = heads / kv_heads, .dim = dim,
 		.context = context, .window = *(const int32_t *)in[7]->data, .q = in[0]->data, .k = in[1]->data, .v = in[2]->data, .keys = in[3]->data,
 		.values = in[4]->data, .cached = cached, .rows = index, .y = y->data};
 	ffi_run(call, &w->job, positions * heads * dim * 2 / LEAST);

@@ -1,11 +1,10 @@
-// The attention of the query heads that share a head of keys, in vectors of LANES floats; attend.c includes this for each kind of processor, and
-// ATTEND names what it gives.
+// The attention of the query heads that share a head of keys.
 
-#define vf ATTEND(vf)
-#define vi ATTEND(vi)
-#define dot ATTEND(dot)
-#define power ATTEND(power)
-#define tile ATTEND(tile)
+#define vf FOR(vf)
+#define vi FOR(vi)
+#define dot FOR(dot)
+#define power FOR(power)
+#define tile FOR(tile)
 #define INLINE static inline __attribute__((always_inline))
 
 typedef float vf __attribute__((vector_size(4 * LANES), aligned(4)));
@@ -80,7 +79,7 @@ INLINE void tile(float *y, float *top, float *sum, const float *q, const float *
 }
 
 // heads gives y [group, dim] for queries q [group, dim] over n positions of k and v [n, dim] and a fresh one of each.
-static void ATTEND(heads)(float *y, const float *q, const float *k, const float *v, int64_t n, const float *fresh_k, const float *fresh_v,
+static void FOR(heads)(float *y, const float *q, const float *k, const float *v, int64_t n, const float *fresh_k, const float *fresh_v,
 	int64_t group, int64_t dim) {
 	const float scale = 1 / sqrtf((float)dim);
 	float top[group], sum[group];

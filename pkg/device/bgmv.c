@@ -5,44 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-// The rows' products, for the processors that there are. A pragma, since vectors are divided up before a function is made for others.
-#define ROW(name) name##_any
-#define LANES 4
-#include "bgmv_row.h"
-#undef ROW
-#undef LANES
-
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define X86 1
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-#define ROW(name) name##_avx2
-#define LANES 8
-#include "bgmv_row.h"
-#undef ROW
-#undef LANES
-#pragma GCC pop_options
-
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl")
-#define ROW(name) name##_avx512
-#define LANES 16
-#include "bgmv_row.h"
-#undef ROW
-#undef LANES
-#pragma GCC pop_options
-#endif
+#define EACH "bgmv_row.h"
+#include "processors.h"
 
 typedef void row_function(float *y, const void *x, const void *a, const void *b, int64_t n, int64_t in, int64_t out);
-
-// fastest is the function for this processor.
-static row_function *fastest(int bf16) {
-#ifdef X86
-	if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) return bf16 ? row_bf16_avx512 : row_f32_avx512;
-	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return bf16 ? row_bf16_avx2 : row_f32_avx2;
-#endif
-	return bf16 ? row_bf16_any : row_f32_any;
-}
 
 enum { MODULES = 8 };
 
@@ -99,7 +65,7 @@ ffi_error *ffi_bgmv(call_frame *call) {
 	}
 	bgmv *w = calloc(1, sizeof *w);
 	if (w == NULL) return ffi_fail(call, "bgmv: no memory");
-	*w = (bgmv){.job = {.piece = piece, .pieces = rows}, .row = fastest(x->dtype == DTYPE_BF16), .bf16 = x->dtype == DTYPE_BF16,
+	*w = (bgmv){.job = {.piece = piece, .pieces = rows}, .row = x->dtype == DTYPE_BF16 ? FASTEST(row_bf16) : FASTEST(row_f32), .bf16 = x->dtype == DTYPE_BF16,
 		.modules = (int)modules, .in = x->dims[1], .columns = columns, .x = x->data, .a = a->data, .ranges = ranges->data};
 	for (int i = 0; i < modules; i++) w->b[i] = in[3 + i]->data, w->y[i] = out[i]->data, w->out[i] = in[3 + i]->dims[1];
 	ffi_run(call, &w->job, width * (modules * w->in + outputs) / LEAST);

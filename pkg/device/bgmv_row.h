@@ -1,14 +1,14 @@
-// One row's products, in vectors of LANES floats; bgmv.c includes this once for each kind of processor, and ROW names what it gives.
+// One row's products.
 
-#define vf ROW(vf)
-#define vu ROW(vu)
-#define vh ROW(vh)
-#define some ROW(some)
-#define one ROW(one)
-#define products ROW(products)
-#define through ROW(through)
-#define add ROW(add)
-#define row ROW(row)
+#define vf FOR(vf)
+#define vu FOR(vu)
+#define vh FOR(vh)
+#define some FOR(some)
+#define one FOR(one)
+#define products FOR(products)
+#define through FOR(through)
+#define add FOR(add)
+#define row FOR(row)
 #define INLINE static inline __attribute__((always_inline))
 
 typedef float vf __attribute__((vector_size(4 * LANES), aligned(4)));
@@ -100,11 +100,11 @@ INLINE void row(float *y, const void *x, const void *a, const void *b, int64_t n
 	}
 }
 
-static void ROW(row_bf16)(float *y, const void *x, const void *a, const void *b, int64_t n, int64_t in, int64_t out) {
+static void FOR(row_bf16)(float *y, const void *x, const void *a, const void *b, int64_t n, int64_t in, int64_t out) {
 	row(y, x, a, b, n, in, out, 1);
 }
 
-static void ROW(row_f32)(float *y, const void *x, const void *a, const void *b, int64_t n, int64_t in, int64_t out) {
+static void FOR(row_f32)(float *y, const void *x, const void *a, const void *b, int64_t n, int64_t in, int64_t out) {
 	row(y, x, a, b, n, in, out, 0);
 }
 

@@ -12,39 +12,12 @@
 // Rows go through it TOGETHER, or fewer: more have no room in the registers of AVX2, and with fewer the sums wait for each other.
 enum { WIDTH = 64, DEPTH = 64, LINE = 64, TOGETHER = 5 };
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define X86 1
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-#define BLOCK(name) name##_avx2
-#define LANES 8
-#include "packed_block.h"
-#undef BLOCK
-#undef LANES
-#pragma GCC pop_options
-
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl")
-#define BLOCK(name) name##_avx512
-#define LANES 16
-#include "packed_block.h"
-#undef BLOCK
-#undef LANES
-#pragma GCC pop_options
-#endif
+#define EACH "packed_block.h"
+#include "processors.h"
 
 typedef void block_function(float *y, int64_t out, const float *x, int64_t in, const uint32_t *w, int64_t rows);
 
-// fastest is the function for this processor, NULL where XLA's own products are no slower.
-static block_function *fastest(void) {
-#ifdef X86
-	if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) return block_avx512;
-	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return block_avx2;
-#endif
-	return NULL;
-}
-
-int descant_fast_packed(void) { return fastest() != NULL; }
+int descant_fast_packed(void) { return HAS_AVX2; }
 
 typedef struct {
 	job job; // a piece is a block of outputs
@@ -69,10 +42,9 @@ ffi_error *ffi_packed(call_frame *call) {
 		return ffi_fail(call, "packed product: the matrix is not [out/64, in, 64] bf16, with an even number of inputs");
 	int64_t blocks = matrix->dims[0];
 	if (!ffi_matrix(y, DTYPE_F32, rows, blocks * WIDTH)) return ffi_fail(call, "packed product: the result is not [rows, out] f32");
-	if (fastest() == NULL) return ffi_fail(call, "packed product: not for this processor");
 	packed *w = malloc(sizeof *w + rows * in * sizeof(float));
 	if (w == NULL) return ffi_fail(call, "packed product: no memory");
-	*w = (packed){.job = {.piece = piece, .pieces = blocks}, .block = fastest(), .rows = rows, .in = in, .out = blocks * WIDTH,
+	*w = (packed){.job = {.piece = piece, .pieces = blocks}, .block = FASTEST(block), .rows = rows, .in = in, .out = blocks * WIDTH,
 		.matrix = matrix->data, .y = y->data};
 	float *to = w->x;
 	const uint16_t *from = x->data;

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/chromedp/cdproto/input"
 	cdplog "github.com/chromedp/cdproto/log"
@@ -55,7 +54,7 @@ func openTab(t *testing.T, url string) *tab {
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
-	ctx, cancel = context.WithTimeout(ctx, 4*time.Minute)
+	ctx, cancel = context.WithTimeout(ctx, 3*systemtest.Patience)
 	t.Cleanup(cancel)
 	x := &tab{t: t, ctx: ctx, url: url}
 	chromedp.ListenTarget(ctx, func(event any) {
