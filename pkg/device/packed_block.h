@@ -37,37 +37,33 @@ INLINE void tile(float *y, int64_t out, const float *x, const uint32_t *w, int64
 		for (int v = 0; v < vectors; v++) *(vf *)(y + r * out + v * LANES) = s[r][v];
 }
 
-// tiles is tile for all outputs of a block, y [rows, 64]: x stays in the first cache for them.
-INLINE void tiles(float *y, int64_t out, const float *x, const uint32_t *w, int64_t n, int rows, int new, const char *next) {
-	for (int64_t o = 0; o < WIDTH; o += 2 * LANES) {
-		tile(y + o, out, x, w + o, n, rows, 2, new, next);
-		if (next) next += n * LINE;
+// tiles is tile for any number of rows, of which x has groups: [in, rows of the group] each, from input on.
+INLINE void tiles(float *y, int64_t out, const float *x, int64_t in, int64_t input, const uint32_t *w, int64_t n, int64_t rows, int new, const char *next) {
+	for (int64_t groups = (rows + TOGETHER - 1) / TOGETHER; groups > 0; groups--) {
+		int64_t group = (rows + groups - 1) / groups;
+		const float *from = x + input * group;
+		switch (group) {
+		case 1: tile(y, out, from, w, n, 1, 2, new, next); break;
+		case 2: tile(y, out, from, w, n, 2, 2, new, next); break;
+		case 3: tile(y, out, from, w, n, 3, 2, new, next); break;
+		case 4: tile(y, out, from, w, n, 4, 2, new, next); break;
+		case 5: tile(y, out, from, w, n, 5, 2, new, next); break;
+		}
+		rows -= group, y += group * out, x += group * in, next = NULL;
 	}
 }
 
-// block computes y [rows, 64], rows out apart, for x in groups of rows, [in, rows of the group] each, and a block w [in/2, 64].
+// block computes y [rows, 64], rows out apart, for x in groups and a block w [in/2, 64].
 static void FOR(block)(float *y, int64_t out, const float *x, int64_t in, const uint32_t *w, int64_t rows) {
 	if (rows == 1) { // in the order of the memory
 		tile(y, out, x, w, in / 2, 1, WIDTH / LANES, 1, NULL);
 		return;
 	}
 	for (int64_t k = 0; k < in / 2; k += DEPTH) {
-		int64_t n = in / 2 - k < DEPTH ? in / 2 - k : DEPTH, left = rows;
-		const uint32_t *part = w + k * WIDTH;
-		const char *next = (const char *)(part + n * WIDTH);
-		const float *from = x;
-		float *to = y;
-		for (int64_t groups = (rows + TOGETHER - 1) / TOGETHER; groups > 0; groups--) {
-			int64_t group = (left + groups - 1) / groups;
-			switch (group) {
-			case 1: tiles(to, out, from + 2 * k, part, n, 1, k == 0, next); break;
-			case 2: tiles(to, out, from + 4 * k, part, n, 2, k == 0, next); break;
-			case 3: tiles(to, out, from + 6 * k, part, n, 3, k == 0, next); break;
-			case 4: tiles(to, out, from + 8 * k, part, n, 4, k == 0, next); break;
-			case 5: tiles(to, out, from + 10 * k, part, n, 5, k == 0, next); break;
-			}
-			left -= group, to += group * out, from += group * in, next = NULL;
-		}
+		int64_t n = in / 2 - k < DEPTH ? in / 2 - k : DEPTH;
+		const char *next = (const char *)(w + (k + n) * WIDTH);
+		for (int64_t o = 0; o < WIDTH; o += 2 * LANES, next += n * LINE)
+			tiles(y + o, out, x, in, 2 * k, w + k * WIDTH + o, n, rows, k == 0, next);
 	}
 }
 
