@@ -31,7 +31,7 @@ static void piece(job *j, int64_t i) {
 	const attend *w = (const attend *)j;
 	int64_t row = i / w->kv_heads, head = i % w->kv_heads, n = w->cached[row];
 	int64_t first = w->window > 0 && n >= w->window ? n - w->window + 1 : 0;
-	int64_t old = (((int64_t)w->rows[row] * w->kv_heads + head) * w->context + first) * w->dim;
+	int64_t old = ((w->rows[row] * w->kv_heads + head) * w->context + first) * w->dim;
 	int64_t query = i * w->group * w->dim;
 	w->heads(w->y + query, w->q + query, w->keys + old, w->values + old, n - first, w->k + i * w->dim, w->v + i * w->dim, w->group, w->dim);
 }

@@ -1,14 +1,8 @@
 // The attention of the query heads that share a head of keys.
 
-#define vf FOR(vf)
-#define vi FOR(vi)
 #define dot FOR(dot)
 #define power FOR(power)
 #define tile FOR(tile)
-#define INLINE static inline __attribute__((always_inline))
-
-typedef float vf __attribute__((vector_size(4 * LANES), aligned(4)));
-typedef int32_t vi __attribute__((vector_size(4 * LANES), aligned(4)));
 
 // dot is the product of two vectors [dim].
 INLINE float dot(const float *a, const float *b, int64_t dim) {
@@ -94,9 +88,6 @@ static void FOR(heads)(float *y, const float *q, const float *k, const float *v,
 		for (int64_t i = 0; i < dim; i++) y[g * dim + i] /= sum[g];
 }
 
-#undef vf
-#undef vi
 #undef dot
 #undef power
 #undef tile
-#undef INLINE

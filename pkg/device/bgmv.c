@@ -10,10 +10,8 @@
 
 typedef void row_function(float *y, const void *x, const void *a, const void *b, int64_t n, int64_t in, int64_t out);
 
-enum { MODULES = 8 };
-
-// least multiplications are worth the waking of another thread.
-enum { LEAST = 1 << 18 };
+// LEAST multiplications are worth the waking of another thread, MODULES is how many there may be.
+enum { LEAST = 1 << 18, MODULES = 8 };
 
 typedef struct {
 	job job; // a piece is a row
@@ -63,7 +61,7 @@ ffi_error *ffi_bgmv(call_frame *call) {
 		if (from < 0 || to < from || to > columns) return ffi_fail(call, "bgmv: a range is not among the columns");
 		width += to - from;
 	}
-	bgmv *w = calloc(1, sizeof *w);
+	bgmv *w = malloc(sizeof *w);
 	if (w == NULL) return ffi_fail(call, "bgmv: no memory");
 	*w = (bgmv){.job = {.piece = piece, .pieces = rows}, .row = x->dtype == DTYPE_BF16 ? FASTEST(row_bf16) : FASTEST(row_f32), .bf16 = x->dtype == DTYPE_BF16,
 		.modules = (int)modules, .in = x->dims[1], .columns = columns, .x = x->data, .a = a->data, .ranges = ranges->data};

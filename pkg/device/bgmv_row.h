@@ -1,19 +1,11 @@
 // One row's products.
 
-#define vf FOR(vf)
-#define vu FOR(vu)
-#define vh FOR(vh)
 #define some FOR(some)
 #define one FOR(one)
 #define products FOR(products)
 #define through FOR(through)
 #define add FOR(add)
 #define row FOR(row)
-#define INLINE static inline __attribute__((always_inline))
-
-typedef float vf __attribute__((vector_size(4 * LANES), aligned(4)));
-typedef uint32_t vu __attribute__((vector_size(4 * LANES)));
-typedef uint16_t vh __attribute__((vector_size(2 * LANES), aligned(2)));
 
 // one is the i-th value of a matrix of f32 or bf16.
 INLINE float one(const void *p, int64_t i, int bf16) {
@@ -108,13 +100,9 @@ static void FOR(row_f32)(float *y, const void *x, const void *a, const void *b, 
 	row(y, x, a, b, n, in, out, 0);
 }
 
-#undef vf
-#undef vu
-#undef vh
 #undef some
 #undef one
 #undef products
 #undef through
 #undef add
 #undef row
-#undef INLINE

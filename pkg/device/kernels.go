@@ -34,7 +34,8 @@ const Attend = "descant_attend"
 const packedKernel = "descant_packed"
 
 // WithKernels returns a backend that shares everything with b and has, on XLA's CPU client, three kernels of this package, in C. ok is
-// false, and the backend is b itself, where there is no such client or its plugin takes no such kernel.
+// false, and the backend is b itself, where there is no such client or its plugin takes no such kernel. The body of a
+// function is for other backends.
 //
 // The first computes the calls of functions whose name begins with [BGMV]. They multiply every row with the matrices of its own adapter
 // (a batched gathered matrix-vector product, after Punica, arXiv 2310.18547):
@@ -48,7 +49,7 @@ const packedKernel = "descant_packed"
 //	y_i     [rows, out_i]          f32, the results
 //
 // It reads the columns that are in use, each row its own, where products with masks compute all columns for all rows. Sums are f32; with
-// bf16, x·A is rounded to bf16 before the second product. The body of the function must compute the same: the kernel takes its place.
+// bf16, x·A is rounded to bf16 before the second product.
 //
 // The second computes the calls of functions whose name begins with [Attend]: the attention of one new token of each row over its cached
 // positions and itself.
@@ -109,26 +110,26 @@ func (f extendedFunction) Call(target compute.Function, inputs ...compute.Value)
 	if other, ok := target.(extendedFunction); ok {
 		target = other.Function
 	}
-	kernels := map[string]func([]shapes.Shape) ([]shapes.Shape, error){BGMV: bgmvResults, Attend: attendResults}
-	for name, results := range kernels {
-		if !f.builder.with.kernels || !strings.HasPrefix(target.Name(), name) {
-			continue
-		}
-		var in []shapes.Shape
-		for _, input := range inputs {
-			shape, err := f.builder.OpShape(input)
-			if err != nil {
-				return nil, err
-			}
-			in = append(in, shape)
-		}
-		out, err := results(in)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", target.Name(), err)
-		}
-		return foreignCall(f.Function, name, out, inputs...)
+	name, results := BGMV, bgmvResults
+	if strings.HasPrefix(target.Name(), Attend) {
+		name, results = Attend, attendResults
 	}
-	return f.Function.Call(target, inputs...)
+	if !f.builder.with.kernels || !strings.HasPrefix(target.Name(), name) {
+		return f.Function.Call(target, inputs...)
+	}
+	var in []shapes.Shape
+	for _, input := range inputs {
+		shape, err := f.builder.OpShape(input)
+		if err != nil {
+			return nil, err
+		}
+		in = append(in, shape)
+	}
+	out, err := results(in)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", target.Name(), err)
+	}
+	return foreignCall(f.Function, name, out, inputs...)
 }
 
 // bgmvResults are the shapes of the results for those of x, ranges, A and the Bs. What else must be true of them the kernel checks.

@@ -12,6 +12,12 @@
 // Rows go through it TOGETHER, or fewer: more have no room in the registers of AVX2, and with fewer the sums wait for each other.
 enum { WIDTH = 64, DEPTH = 64, LINE = 64, TOGETHER = 5 };
 
+// group is how many of the rows that are left go through it next: groups as equal as can be.
+static int64_t group(int64_t left) {
+	int64_t groups = (left + TOGETHER - 1) / TOGETHER;
+	return (left + groups - 1) / groups;
+}
+
 #define EACH "packed_block.h"
 #include "processors.h"
 
@@ -48,14 +54,13 @@ ffi_error *ffi_packed(call_frame *call) {
 		.matrix = matrix->data, .y = y->data};
 	float *to = w->x;
 	const uint16_t *from = x->data;
-	for (int64_t groups = (rows + TOGETHER - 1) / TOGETHER, left = rows; groups > 0; groups--) {
-		int64_t group = (left + groups - 1) / groups;
+	for (int64_t left = rows, n; left > 0; left -= n, from += n * in) {
+		n = group(left);
 		for (int64_t i = 0; i < in; i++)
-			for (int64_t r = 0; r < group; r++, to++) {
+			for (int64_t r = 0; r < n; r++, to++) {
 				uint32_t v = (uint32_t)from[r * in + i] << 16;
 				memcpy(to, &v, sizeof v);
 			}
-		left -= group, from += group * in;
 	}
 	ffi_run(call, &w->job, blocks);
 	return NULL;

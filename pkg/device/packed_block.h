@@ -1,13 +1,7 @@
 // The products of a block of a packed matrix.
 
-#define vf FOR(vf)
-#define vu FOR(vu)
 #define tile FOR(tile)
 #define tiles FOR(tiles)
-#define INLINE static inline __attribute__((always_inline))
-
-typedef float vf __attribute__((vector_size(4 * LANES), aligned(4)));
-typedef uint32_t vu __attribute__((vector_size(4 * LANES), aligned(4)));
 
 // tile adds to y [rows, vectors·LANES], rows out apart, x·w for n pairs of inputs: x [2n, rows], w [n, 64] with both inputs' values in each.
 // It begins at 0 if it is new. Meanwhile it fetches n lines of what is needed next, if that is not NULL.
@@ -39,17 +33,16 @@ INLINE void tile(float *y, int64_t out, const float *x, const uint32_t *w, int64
 
 // tiles is tile for any number of rows, of which x has groups: [in, rows of the group] each, from input on.
 INLINE void tiles(float *y, int64_t out, const float *x, int64_t in, int64_t input, const uint32_t *w, int64_t n, int64_t rows, int new, const char *next) {
-	for (int64_t groups = (rows + TOGETHER - 1) / TOGETHER; groups > 0; groups--) {
-		int64_t group = (rows + groups - 1) / groups;
-		const float *from = x + input * group;
-		switch (group) {
+	for (int64_t some; rows > 0; rows -= some, y += some * out, x += some * in, next = NULL) {
+		some = group(rows);
+		const float *from = x + input * some;
+		switch (some) {
 		case 1: tile(y, out, from, w, n, 1, 2, new, next); break;
 		case 2: tile(y, out, from, w, n, 2, 2, new, next); break;
 		case 3: tile(y, out, from, w, n, 3, 2, new, next); break;
 		case 4: tile(y, out, from, w, n, 4, 2, new, next); break;
 		case 5: tile(y, out, from, w, n, 5, 2, new, next); break;
 		}
-		rows -= group, y += group * out, x += group * in, next = NULL;
 	}
 }
 
@@ -67,8 +60,5 @@ static void FOR(block)(float *y, int64_t out, const float *x, int64_t in, const 
 	}
 }
 
-#undef vf
-#undef vu
 #undef tile
 #undef tiles
-#undef INLINE

@@ -3,8 +3,22 @@
 //
 // Pragmas, since the compiler divides vectors up before it makes versions of a function by attributes.
 
+#define INLINE static inline __attribute__((always_inline))
+
+// Vectors of f32, int32, and unsigned integers of 32 and 16 bits.
+#define vf FOR(vf)
+#define vi FOR(vi)
+#define vu FOR(vu)
+#define vh FOR(vh)
+#define VECTORS \
+	typedef float vf __attribute__((vector_size(4 * LANES), aligned(4))); \
+	typedef int32_t vi __attribute__((vector_size(4 * LANES), aligned(4))); \
+	typedef uint32_t vu __attribute__((vector_size(4 * LANES), aligned(4))); \
+	typedef uint16_t vh __attribute__((vector_size(2 * LANES), aligned(2)));
+
 #define FOR(name) name##_any
 #define LANES 4
+VECTORS
 #include EACH
 #undef FOR
 #undef LANES
@@ -15,6 +29,7 @@
 #pragma GCC target("avx2,fma")
 #define FOR(name) name##_avx2
 #define LANES 8
+VECTORS
 #include EACH
 #undef FOR
 #undef LANES
@@ -24,6 +39,7 @@
 #pragma GCC target("avx512f,avx512bw,avx512vl")
 #define FOR(name) name##_avx512
 #define LANES 16
+VECTORS
 #include EACH
 #undef FOR
 #undef LANES

@@ -20,10 +20,6 @@ import (
 func attended(t *testing.T, dev *device.Device, kernel bool, cfg model.Config, context, window int, cached, index []int32) ([]float32, error) {
 	t.Helper()
 	const caches = 5
-	compiler := model.NewServingCompiler(dev.Backend())
-	if kernel != device.HasKernels(compiler.Backend()) {
-		compiler = model.NewCompiler(dev.Backend())
-	}
 	numbers := func(rows []int32, salt uint64, size int) []float32 {
 		var list []float32
 		for _, row := range rows {
@@ -36,43 +32,30 @@ func attended(t *testing.T, dev *device.Device, kernel bool, cfg model.Config, c
 	}
 	kv, all := cfg.KVHeads*cfg.HeadDim, []int32{0, 1, 2, 3, 4}
 	rows := len(index)
-	var arrays []*model.Array
-	defer func() { model.FreeAll(arrays...) }()
-	var list []shapes.Shape
-	add := func(array *model.Array, err error) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		arrays, list = append(arrays, array), append(list, array.Shape())
+	arrays := []*model.Array{
+		uploaded(t, dev, numbers(index, 1, cfg.Heads*cfg.HeadDim), rows, 1, cfg.Heads, cfg.HeadDim),
+		uploaded(t, dev, numbers(index, 2, kv), rows, 1, cfg.KVHeads, cfg.HeadDim),
+		uploaded(t, dev, numbers(index, 3, kv), rows, 1, cfg.KVHeads, cfg.HeadDim),
+		uploaded(t, dev, numbers(all, 4, kv*context), caches, cfg.KVHeads, context, cfg.HeadDim),
+		uploaded(t, dev, numbers(all, 5, kv*context), caches, cfg.KVHeads, context, cfg.HeadDim),
+		uploaded(t, dev, cached, rows), uploaded(t, dev, index, rows),
 	}
-	add(model.Upload(dev.Backend(), numbers(index, 1, cfg.Heads*cfg.HeadDim), rows, 1, cfg.Heads, cfg.HeadDim))
-	add(model.Upload(dev.Backend(), numbers(index, 2, kv), rows, 1, cfg.KVHeads, cfg.HeadDim))
-	add(model.Upload(dev.Backend(), numbers(index, 3, kv), rows, 1, cfg.KVHeads, cfg.HeadDim))
-	add(model.Upload(dev.Backend(), numbers(all, 4, kv*context), caches, cfg.KVHeads, context, cfg.HeadDim))
-	add(model.Upload(dev.Backend(), numbers(all, 5, kv*context), caches, cfg.KVHeads, context, cfg.HeadDim))
-	add(model.Upload(dev.Backend(), cached, rows))
-	add(model.Upload(dev.Backend(), index, rows))
-	program, err := compiler.Compile("attention", list, func(_ *Graph, n []*Node) []*Node {
+	results, err := computed(t, dev, kernel, arrays, func(n []*Node) []*Node {
 		l := &layerGraph{
 			layerPlan: layerPlan{config: &cfg, kernels: kernel, rows: caches},
 			shape:     layerShape{stepShape: stepShape{batchShape: batchShape{rows, 1}}, context: context, window: window},
 			in:        map[string]*Node{"keys": n[3], "values": n[4], "cached": n[5], "rows": n[6]}, functions: map[string]*Function{},
 		}
-		return []*Node{l.attend(n[0], n[1], n[2])}
+		y := l.attend(n[0], n[1], n[2])
+		if want := shapes.Make(dtypes.Float32, rows, 1, cfg.Heads*cfg.HeadDim); !y.Shape().Equal(want) {
+			t.Errorf("the result is %s, not %s", y.Shape(), want)
+		}
+		return []*Node{y}
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer program.Close()
-	results, err := program.Run(arrays...)
 	if err != nil {
 		return nil, err
 	}
-	defer model.FreeAll(results...)
-	if want := shapes.Make(dtypes.Float32, rows, 1, cfg.Heads*cfg.HeadDim); !results[0].Shape().Equal(want) {
-		t.Fatalf("the result is %s, not %s", results[0].Shape(), want)
-	}
-	return model.Download[float32](results[0])
+	return results[0], nil
 }
 
 // TestAttentionKernel compares the kernel with [model.AttendCached], for caches that are empty, full and between, with windows and without, head

@@ -12,64 +12,29 @@ import (
 	"descant/pkg/model"
 
 	"github.com/gomlx/compute/dtypes"
-	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 )
 
 // adaptedRows computes what adapters add to the rows of x [rows, in] in two modules, whose columns a and bs hold, by the kernel or by masks.
 func adaptedRows(t *testing.T, dev *device.Device, dtype dtypes.DType, kernel bool, x []float32, ranges []int32, a, b, c []float32) ([][]float32, error) {
 	t.Helper()
-	compiler := model.NewServingCompiler(dev.Backend())
-	if kernel != device.HasKernels(compiler.Backend()) {
-		compiler = model.NewCompiler(dev.Backend())
-	}
 	rows := len(ranges) / 2
 	in := len(x) / rows
 	columns := len(a) / in / 2
 	group := []model.Projection{{Module: "b", In: in, Out: len(b) / columns}, {Module: "c", In: in, Out: len(c) / columns}}
-	var arrays []*model.Array
-	defer func() { model.FreeAll(arrays...) }()
-	var list []shapes.Shape
-	for _, values := range [][]float32{x, a, b, c} {
-		array, err := model.Upload(dev.Backend(), values, len(values))
-		if err != nil {
-			t.Fatal(err)
-		}
-		arrays, list = append(arrays, array), append(list, array.Shape())
+	arrays := []*model.Array{
+		uploaded(t, dev, x, rows, in), uploaded(t, dev, ranges, rows, 2), uploaded(t, dev, a, 2*columns, in),
+		uploaded(t, dev, b, columns, group[0].Out), uploaded(t, dev, c, columns, group[1].Out),
 	}
-	array, err := model.Upload(dev.Backend(), ranges, rows, 2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	arrays, list = append(arrays, array), append(list, array.Shape())
-	program, err := compiler.Compile("adapters", list, func(_ *Graph, n []*Node) []*Node {
-		matrix := func(n *Node, rows int) *Node { return ConvertDType(Reshape(n, rows, -1), dtype) }
+	return computed(t, dev, kernel, arrays, func(n []*Node) []*Node {
 		l := &layerGraph{
 			layerPlan: layerPlan{kernels: kernel, adapters: columnShapes{dtype: dtype, columns: columns, groups: [][]model.Projection{group}}},
 			shape:     layerShape{stepShape: stepShape{batchShape: batchShape{rows, 1}, mode: manyAdapters}},
-			in:        map[string]*Node{"b.A": matrix(n[1], 2*columns), "b.B": matrix(n[2], columns), "c.B": matrix(n[3], columns)},
-			ranges:    n[4], functions: map[string]*Function{},
+			in:        map[string]*Node{"b.A": ConvertDType(n[2], dtype), "b.B": ConvertDType(n[3], dtype), "c.B": ConvertDType(n[4], dtype)},
+			ranges:    n[1], functions: map[string]*Function{},
 		}
-		return l.adapted(0, Reshape(n[0], rows, in))
+		return l.adapted(0, n[0])
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer program.Close()
-	results, err := program.Run(arrays...)
-	if err != nil {
-		return nil, err
-	}
-	defer model.FreeAll(results...)
-	var all [][]float32
-	for _, r := range results {
-		values, err := model.Download[float32](r)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, values)
-	}
-	return all, nil
 }
 
 // TestKernelGivesWhatMasksGive compares the kernel of [device.WithKernels] with the products that its function has for a body: for adapters

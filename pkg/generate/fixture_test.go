@@ -4,9 +4,59 @@ import (
 	"path/filepath"
 	"testing"
 
+	"descant/pkg/device"
 	"descant/pkg/lora"
 	"descant/pkg/model"
+
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
 )
+
+// computed gives the results of a graph of arrays, which it frees, flat: with the kernels of [device.WithKernels], which must be there, or
+// without.
+func computed(t *testing.T, dev *device.Device, kernels bool, arrays []*model.Array, build func(in []*Node) []*Node) (all [][]float32, err error) {
+	t.Helper()
+	defer func() { model.FreeAll(arrays...) }()
+	compiler := model.NewCompiler(dev.Backend())
+	if kernels {
+		compiler = model.NewServingCompiler(dev.Backend())
+	}
+	if device.HasKernels(compiler.Backend()) != kernels {
+		t.Fatal("the plugin that is installed here takes no kernels")
+	}
+	var list []shapes.Shape
+	for _, a := range arrays {
+		list = append(list, a.Shape())
+	}
+	program, err := compiler.Compile(t.Name(), list, func(_ *Graph, in []*Node) []*Node { return build(in) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer program.Close()
+	results, err := program.Run(arrays...)
+	if err != nil {
+		return nil, err
+	}
+	defer model.FreeAll(results...)
+	for _, r := range results {
+		values, err := model.Download[float32](r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, values)
+	}
+	return all, nil
+}
+
+// uploaded is an array on the device.
+func uploaded[T model.Number](t *testing.T, dev *device.Device, values []T, dims ...int) *model.Array {
+	t.Helper()
+	a, err := model.Upload(dev.Backend(), values, dims...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
 
 // scaled copies an adapter with its B matrices multiplied: another adapter for the same base.
 func scaled(t *testing.T, dir string, factor float64) string {

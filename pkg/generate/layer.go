@@ -2,6 +2,7 @@ package generate
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/gomlx/compute/dtypes"
@@ -125,26 +126,24 @@ func (l *layerGraph) build() (*Node, []*Node) {
 
 // attend is [model.AttendCached] for the rows of the batch.
 func (l *layerGraph) attend(q, k, v *Node) *Node {
-	keys, values, cached, window := l.in["keys"], l.in["values"], l.in["cached"], l.shape.window
+	keys, values, cached, index, window := l.in["keys"], l.in["values"], l.in["cached"], l.in["rows"], l.shape.window
 	if !l.kernels || l.shape.tokens > 1 {
-		return model.AttendCached(q, k, v, l.pick(keys), l.pick(values), cached, window)
+		return model.AttendCached(q, k, v, pick(keys, index), pick(values, index), cached, window)
 	}
-	index := l.in["rows"]
 	if index == nil {
 		index = Iota(q.Graph(), cached.Shape(), 0)
 	}
+	in := []*Node{q, k, v, keys, values, cached, index, Const(q.Graph(), int32(window))}
 	width := q.Shape().Dim(2) * q.Shape().Dim(3)
-	in := []*Node{q, k, v, keys, values, cached, index, Scalar(q.Graph(), dtypes.Int32, window)}
 	return l.call(device.Attend, in, func(in []*Node) []*Node {
-		// It is called only where the kernel takes its place: of this body the form matters. Zeros that are not Zeros: see masked.
-		nothing := Const(in[0].Graph(), float32(0))
-		return []*Node{BroadcastToDims(nothing, l.shape.rows, 1, width)}
+		// Not the attention: go-xla has the reductions of a graph in one function only. The kernel takes the place of this body; if it
+		// ever did not, nobody could overlook it.
+		return []*Node{BroadcastToDims(Const(in[0].Graph(), float32(math.NaN())), l.shape.rows, 1, width)}
 	})[0]
 }
 
-// pick takes the rows of a cache that the batch is about, or all of it.
-func (l *layerGraph) pick(cache *Node) *Node {
-	rows := l.in["rows"]
+// pick takes the rows of a cache that a batch is about, or all of it.
+func pick(cache, rows *Node) *Node {
 	if rows == nil {
 		return cache
 	}

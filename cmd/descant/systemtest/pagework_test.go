@@ -66,7 +66,7 @@ func TestPageByKeyboard(t *testing.T) {
 	press("#name", "typed")
 	press("#steps", "3") // what is there is selected
 	press("summary", " ")
-	press("#share", "0.25")
+	press("#share", "0.05")
 	press("#start", kb.Enter)
 	tab.do("the job ends", chromedp.WaitVisible("#talk"))
 	press("#talk", kb.Enter)

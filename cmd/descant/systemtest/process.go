@@ -21,7 +21,7 @@ import (
 )
 
 // Patience is how long a process may take to be ready or to end, on a busy machine.
-const Patience = 3 * time.Minute
+const Patience = 90 * time.Second
 
 // build holds the binary of this test process.
 type build struct {
