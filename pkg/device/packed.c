@@ -7,16 +7,17 @@
 #include <string.h>
 
 // WIDTH outputs lie together. DEPTH pairs of inputs of them are taken at a time: as much as stays in the first cache, and is fetched
-// while those before are used.
+// while those before are used. ROWS rows go through a matrix at a time.
 //
-// Rows go through it TOGETHER, or fewer: more have no room in the registers of AVX2, and with fewer the sums wait for each other.
-enum { WIDTH = 64, DEPTH = 64, LINE = 64, TOGETHER = 5 };
+// Rows go through a part of it TOGETHER, or fewer: more have no room in the registers of AVX2, and with fewer the sums wait for each other.
+enum { WIDTH = 64, DEPTH = 64, LINE = 64, ROWS = 128, TOGETHER = 5 };
 
-// group is how many of the rows that are left go through it next: groups as equal as can be.
-static int64_t group(int64_t left) {
-	int64_t groups = (left + TOGETHER - 1) / TOGETHER;
-	return (left + groups - 1) / groups;
-}
+static int64_t groups_of(int64_t rows) { return (rows + TOGETHER - 1) / TOGETHER; }
+
+// group is how many of the rows that are left go through next: groups as equal as can be.
+static int64_t group(int64_t left) { return (left + groups_of(left) - 1) / groups_of(left); }
+
+static int64_t at_most(int64_t n, int64_t limit) { return n < limit ? n : limit; }
 
 #define EACH "packed_block.h"
 #include "processors.h"
@@ -26,17 +27,19 @@ typedef void block_function(float *y, int64_t out, const float *x, int64_t in, c
 int descant_fast_packed(void) { return HAS_AVX2; }
 
 typedef struct {
-	job job; // a piece is a block of outputs
+	job job; // a piece is a block of outputs for ROWS rows
 	block_function *block;
-	int64_t rows, in, out;
+	int64_t rows, in, out, blocks;
 	const uint32_t *matrix;
 	float *y;
-	float x[]; // groups of rows, the values of all for one input side by side
+	float x[]; // groups of at most ROWS rows, the values of all for one input side by side
 } packed;
 
 static void piece(job *j, int64_t i) {
 	const packed *w = (const packed *)j;
-	w->block(w->y + i * WIDTH, w->out, w->x, w->in, w->matrix + i * (w->in / 2) * WIDTH, w->rows);
+	int64_t row = i / w->blocks * ROWS, block = i % w->blocks; // first all blocks for the same rows, which stay in the second cache
+	w->block(w->y + row * w->out + block * WIDTH, w->out, w->x + row * w->in, w->in, w->matrix + block * (w->in / 2) * WIDTH,
+		at_most(w->rows - row, ROWS));
 }
 
 ffi_error *ffi_packed(call_frame *call) {
@@ -50,18 +53,20 @@ ffi_error *ffi_packed(call_frame *call) {
 	if (!ffi_matrix(y, DTYPE_F32, rows, blocks * WIDTH)) return ffi_fail(call, "packed product: the result is not [rows, out] f32");
 	packed *w = malloc(sizeof *w + rows * in * sizeof(float));
 	if (w == NULL) return ffi_fail(call, "packed product: no memory");
-	*w = (packed){.job = {.piece = piece, .pieces = blocks}, .block = FASTEST(block), .rows = rows, .in = in, .out = blocks * WIDTH,
-		.matrix = matrix->data, .y = y->data};
+	int64_t pieces = (rows + ROWS - 1) / ROWS * blocks;
+	*w = (packed){.job = {.piece = piece, .pieces = pieces}, .block = FASTEST(block), .rows = rows, .in = in, .out = blocks * WIDTH,
+		.blocks = blocks, .matrix = matrix->data, .y = y->data};
 	float *to = w->x;
 	const uint16_t *from = x->data;
-	for (int64_t left = rows, n; left > 0; left -= n, from += n * in) {
-		n = group(left);
-		for (int64_t i = 0; i < in; i++)
-			for (int64_t r = 0; r < n; r++, to++) {
-				uint32_t v = (uint32_t)from[r * in + i] << 16;
-				memcpy(to, &v, sizeof v);
-			}
-	}
-	ffi_run(call, &w->job, blocks);
+	for (int64_t r = 0; r < rows; r += ROWS)
+		for (int64_t left = at_most(rows - r, ROWS), n; left > 0; left -= n, from += n * in) {
+			n = group(left);
+			for (int64_t i = 0; i < in; i++)
+				for (int64_t k = 0; k < n; k++, to++) {
+					uint32_t v = (uint32_t)from[k * in + i] << 16;
+					memcpy(to, &v, sizeof v);
+				}
+		}
+	ffi_run(call, &w->job, pieces);
 	return NULL;
 }

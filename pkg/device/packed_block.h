@@ -4,13 +4,13 @@
 #define tiles FOR(tiles)
 
 // tile adds to y [rows, vectors·LANES], rows out apart, x·w for n pairs of inputs: x [2n, rows], w [n, 64] with both inputs' values in each.
-// It begins at 0 if it is new. Meanwhile it fetches n lines of what is needed next, if that is not NULL.
-INLINE void tile(float *y, int64_t out, const float *x, const uint32_t *w, int64_t n, int rows, int vectors, int new, const char *next) {
+// It begins at 0 if it is new. Meanwhile it fetches what is needed next, so many bytes with each pair, if any.
+INLINE void tile(float *y, int64_t out, const float *x, const uint32_t *w, int64_t n, int rows, int vectors, int new, const char *next, int64_t bytes) {
 	vf s[TOGETHER][WIDTH / LANES];
 	for (int r = 0; r < rows; r++)
 		for (int v = 0; v < vectors; v++) s[r][v] = new ? (vf){0} : *(const vf *)(y + r * out + v * LANES);
-	for (int64_t p = 0; p < n; p++, w += WIDTH, x += 2 * rows) {
-		if (next) __builtin_prefetch(next + p * LINE);
+	for (int64_t p = 0; p < n; p++, w += WIDTH, x += 2 * rows, next += bytes) {
+		if (bytes) __builtin_prefetch(next);
 		vf half[WIDTH / LANES];
 		if (rows == 1) {
 			for (int v = 0; v < vectors; v++) {
@@ -31,33 +31,38 @@ INLINE void tile(float *y, int64_t out, const float *x, const uint32_t *w, int64
 		for (int v = 0; v < vectors; v++) *(vf *)(y + r * out + v * LANES) = s[r][v];
 }
 
-// tiles is tile for any number of rows, of which x has groups: [in, rows of the group] each, from input on.
-INLINE void tiles(float *y, int64_t out, const float *x, int64_t in, int64_t input, const uint32_t *w, int64_t n, int64_t rows, int new, const char *next) {
-	for (int64_t some; rows > 0; rows -= some, y += some * out, x += some * in, next = NULL) {
+// tiles is tile for some groups of rows, of which x has [in, rows of the group] each, from input on. Each group fetches a part of what is
+// needed next: all at once would have to wait for the memory.
+INLINE void tiles(float *y, const float *x, int64_t in, int64_t input, const uint32_t *w, int64_t n, int64_t rows, int new, const char *next) {
+	const int64_t groups = groups_of(rows), bytes = (2 * LANES * sizeof *w + groups - 1) / groups;
+	for (int64_t some; rows > 0; rows -= some, y += some * WIDTH, x += some * in, next += n * bytes) {
 		some = group(rows);
 		const float *from = x + input * some;
 		switch (some) {
-		case 1: tile(y, out, from, w, n, 1, 2, new, next); break;
-		case 2: tile(y, out, from, w, n, 2, 2, new, next); break;
-		case 3: tile(y, out, from, w, n, 3, 2, new, next); break;
-		case 4: tile(y, out, from, w, n, 4, 2, new, next); break;
-		case 5: tile(y, out, from, w, n, 5, 2, new, next); break;
+		case 1: tile(y, WIDTH, from, w, n, 1, 2, new, next, bytes); break;
+		case 2: tile(y, WIDTH, from, w, n, 2, 2, new, next, bytes); break;
+		case 3: tile(y, WIDTH, from, w, n, 3, 2, new, next, bytes); break;
+		case 4: tile(y, WIDTH, from, w, n, 4, 2, new, next, bytes); break;
+		case 5: tile(y, WIDTH, from, w, n, 5, 2, new, next, bytes); break;
 		}
 	}
 }
 
-// block computes y [rows, 64], rows out apart, for x in groups and a block w [in/2, 64].
+// block computes y [rows, 64], rows out apart, for at most ROWS rows: x in groups and a block w [in/2, 64]. The sums are side by side until
+// they are ready: rows far apart take the same places of the cache.
 static void FOR(block)(float *y, int64_t out, const float *x, int64_t in, const uint32_t *w, int64_t rows) {
 	if (rows == 1) { // in the order of the memory
-		tile(y, out, x, w, in / 2, 1, WIDTH / LANES, 1, NULL);
+		tile(y, out, x, w, in / 2, 1, WIDTH / LANES, 1, NULL, 0);
 		return;
 	}
+	float sums[ROWS * WIDTH] __attribute__((aligned(LINE)));
 	for (int64_t k = 0; k < in / 2; k += DEPTH) {
-		int64_t n = in / 2 - k < DEPTH ? in / 2 - k : DEPTH;
+		int64_t n = at_most(in / 2 - k, DEPTH);
 		const char *next = (const char *)(w + (k + n) * WIDTH);
-		for (int64_t o = 0; o < WIDTH; o += 2 * LANES, next += n * LINE)
-			tiles(y + o, out, x, in, 2 * k, w + k * WIDTH + o, n, rows, k == 0, next);
+		for (int64_t o = 0; o < WIDTH; o += 2 * LANES, next += n * 2 * LANES * sizeof *w)
+			tiles(sums + o, x, in, 2 * k, w + k * WIDTH + o, n, rows, k == 0, next);
 	}
+	for (int64_t r = 0; r < rows; r++) memcpy(y + r * out, sums + r * WIDTH, WIDTH * sizeof *y);
 }
 
 #undef tile
