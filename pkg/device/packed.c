@@ -12,10 +12,11 @@
 // Rows go through a part of it TOGETHER, or fewer: more have no room in the registers of AVX2, and with fewer the sums wait for each other.
 enum { WIDTH = 64, DEPTH = 64, LINE = 64, ROWS = 128, TOGETHER = 5 };
 
-static int64_t groups_of(int64_t rows) { return (rows + TOGETHER - 1) / TOGETHER; }
+// parts is how many of that size, or smaller, n has.
+static int64_t parts(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
 // group is how many of the rows that are left go through next: groups as equal as can be.
-static int64_t group(int64_t left) { return (left + groups_of(left) - 1) / groups_of(left); }
+static int64_t group(int64_t left) { return parts(left, parts(left, TOGETHER)); }
 
 static int64_t at_most(int64_t n, int64_t limit) { return n < limit ? n : limit; }
 
@@ -37,7 +38,7 @@ typedef struct {
 
 static void piece(job *j, int64_t i) {
 	const packed *w = (const packed *)j;
-	int64_t row = i / w->blocks * ROWS, block = i % w->blocks; // first all blocks for the same rows, which stay in the second cache
+	int64_t row = i / w->blocks * ROWS, block = i % w->blocks; // all blocks for the same rows first: less of x is in use at a time
 	w->block(w->y + row * w->out + block * WIDTH, w->out, w->x + row * w->in, w->in, w->matrix + block * (w->in / 2) * WIDTH,
 		at_most(w->rows - row, ROWS));
 }
@@ -53,7 +54,7 @@ ffi_error *ffi_packed(call_frame *call) {
 	if (!ffi_matrix(y, DTYPE_F32, rows, blocks * WIDTH)) return ffi_fail(call, "packed product: the result is not [rows, out] f32");
 	packed *w = malloc(sizeof *w + rows * in * sizeof(float));
 	if (w == NULL) return ffi_fail(call, "packed product: no memory");
-	int64_t pieces = (rows + ROWS - 1) / ROWS * blocks;
+	int64_t pieces = parts(rows, ROWS) * blocks;
 	*w = (packed){.job = {.piece = piece, .pieces = pieces}, .block = FASTEST(block), .rows = rows, .in = in, .out = blocks * WIDTH,
 		.blocks = blocks, .matrix = matrix->data, .y = y->data};
 	float *to = w->x;

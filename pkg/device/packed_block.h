@@ -31,10 +31,10 @@ INLINE void tile(float *y, int64_t out, const float *x, const uint32_t *w, int64
 		for (int v = 0; v < vectors; v++) *(vf *)(y + r * out + v * LANES) = s[r][v];
 }
 
-// tiles is tile for some groups of rows, of which x has [in, rows of the group] each, from input on. Each group fetches a part of what is
+// tiles is tile for some groups of rows, of which x has [in, rows of the group] each, from input on. y is [rows, 64]. Each group fetches a part of what is
 // needed next: all at once would have to wait for the memory.
 INLINE void tiles(float *y, const float *x, int64_t in, int64_t input, const uint32_t *w, int64_t n, int64_t rows, int new, const char *next) {
-	const int64_t groups = groups_of(rows), bytes = (2 * LANES * sizeof *w + groups - 1) / groups;
+	const int64_t bytes = parts(2 * LANES * sizeof *w, parts(rows, TOGETHER));
 	for (int64_t some; rows > 0; rows -= some, y += some * WIDTH, x += some * in, next += n * bytes) {
 		some = group(rows);
 		const float *from = x + input * some;
