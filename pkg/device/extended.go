@@ -12,10 +12,10 @@ import (
 // functions hand everything else to what they wrap.
 type extended struct {
 	compute.Backend
-	// oneDNN and packs are who computes packed products, oneDNN or the kernel.
-	oneDNN, packs bool
-	// kernels are those of functions.
-	kernels bool
+	// oneDNN computes what it can, but what kernels compute.
+	oneDNN bool
+	// kernels are those of functions, packs that of packed products, linear that of plain ones.
+	kernels, packs, linear bool
 }
 
 type extendedBuilder struct {

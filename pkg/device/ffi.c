@@ -156,8 +156,11 @@ static ffi_error *handle(call_frame *call, ffi_error *(*function)(call_frame *))
 static ffi_error *handle_bgmv(call_frame *call) { return handle(call, ffi_bgmv); }
 static ffi_error *handle_attend(call_frame *call) { return handle(call, ffi_attend); }
 static ffi_error *handle_packed(call_frame *call) { return handle(call, ffi_packed); }
+static ffi_error *handle_linear(call_frame *call) { return handle(call, ffi_linear); }
+static ffi_error *handle_pull(call_frame *call) { return handle(call, ffi_pull); }
 
-const char *descant_register_kernels(const char *plugin, const char *bgmv, const char *attend, const char *packed, int64_t threads) {
+const char *descant_register_kernels(const char *plugin, const char *const names[DESCANT_KERNELS], int64_t threads) {
+	static void *const handlers[DESCANT_KERNELS] = {handle_bgmv, handle_attend, handle_packed, handle_linear, handle_pull};
 	processors = threads;
 	void *library = dlopen(plugin, RTLD_LAZY | RTLD_LOCAL | RTLD_NOLOAD);
 	if (library == NULL) return "the plugin is not loaded";
@@ -170,14 +173,10 @@ const char *descant_register_kernels(const char *plugin, const char *bgmv, const
 	for (extension *e = api->extensions; e != NULL; e = e->next)
 		if (e->type == EXTENSION_FFI && e->size == sizeof(ffi_extension)) {
 			const ffi_extension *ffi = (ffi_extension *)e;
-			const size_t size = offsetof(register_args, traits) + sizeof(int);
-			register_args list[] = {
-				{size, bgmv, strlen(bgmv), handle_bgmv, "Host", 4, 0},
-				{size, attend, strlen(attend), handle_attend, "Host", 4, 0},
-				{size, packed, strlen(packed), handle_packed, "Host", 4, 0},
-			};
-			for (size_t i = 0; i < sizeof list / sizeof *list; i++)
-				if (ffi->register_handler(&list[i]) != NULL) return "the plugin refuses a function";
+			for (int i = 0; i < DESCANT_KERNELS; i++) {
+				register_args args = {offsetof(register_args, traits) + sizeof(int), names[i], strlen(names[i]), handlers[i], "Host", 4, 0};
+				if (ffi->register_handler(&args) != NULL) return "the plugin refuses a function";
+			}
 			return NULL;
 		}
 	return "the plugin takes no foreign functions";

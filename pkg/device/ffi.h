@@ -70,9 +70,11 @@ ffi_error *ffi_fail(const call_frame *, const char *message);
 // ffi_matrix tells whether b is [rows, columns] of a dtype.
 int ffi_matrix(const buffer *b, int dtype, int64_t rows, int64_t columns);
 
-// What WithKernels in kernels.go says is computed by ffi_bgmv, ffi_attend and ffi_packed.
+// What WithKernels in kernels.go says is computed by these.
 ffi_error *ffi_bgmv(call_frame *);
 ffi_error *ffi_attend(call_frame *);
 ffi_error *ffi_packed(call_frame *);
+ffi_error *ffi_linear(call_frame *);
+ffi_error *ffi_pull(call_frame *);
 
 #endif

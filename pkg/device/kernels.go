@@ -30,10 +30,14 @@ const BGMV = "descant_bgmv"
 // Attend begins the names of others of them.
 const Attend = "descant_attend"
 
-// packedKernel is the name of the product with a packed matrix.
-const packedKernel = "descant_packed"
+// The names of the other kernels: the product with a packed matrix, and with a plain one over its second axis and its first.
+const (
+	packedKernel = "descant_packed"
+	linearKernel = "descant_linear"
+	pullKernel   = "descant_pull"
+)
 
-// WithKernels returns a backend that shares everything with b and has, on XLA's CPU client, three kernels of this package, in C. ok is
+// WithKernels returns a backend that shares everything with b and has, on XLA's CPU client, four kernels of this package, in C. ok is
 // false, and the backend is b itself, where there is no such client or its plugin takes no such kernel. The body of a
 // function is for other backends.
 //
@@ -64,8 +68,12 @@ const packedKernel = "descant_packed"
 //
 // It reads the filled positions only, where they are.
 //
-// The third computes the products of [PacksProducts] where oneDNN does not, on processors with AVX2: there XLA's own reads a bf16 matrix
-// at half of the memory's speed for one row, and several rows take four times as long as their multiplications.
+// The third computes the products of [PacksProducts] on processors with AVX2 that multiply bf16 best in f32: those without avx512_bf16, and Intel's, whose
+// instruction for pairs of bf16 takes four times as long as one for f32. There XLA's own reads a bf16 matrix at half of the memory's speed
+// for one row, and several rows take four times as long as their multiplications.
+//
+// The fourth computes the products of several rows with a plain matrix of bf16, over either axis of it, with a result in f32: on processors with AVX2
+// but amx_bf16. oneDNN packs the whole matrix first in every execution, and XLA's own product does it, too.
 //
 // A row's results in all of them do not depend on the other rows or on how many there are.
 func WithKernels(b compute.Backend) (backend compute.Backend, ok bool) {
@@ -77,7 +85,10 @@ func WithKernels(b compute.Backend) (backend compute.Backend, ok bool) {
 	if !isXLA || !cpu.IsCPU() || registerKernels() != nil {
 		return b, false
 	}
-	inner.kernels, inner.packs = true, !inner.oneDNN && C.descant_fast_packed() != 0
+	inner.kernels = true
+	if products := C.descant_products(); products != C.DESCANT_OTHER && !CPUFacts().Has("amx_bf16") {
+		inner.packs, inner.linear = !inner.oneDNN || products == C.DESCANT_F32, true
+	}
 	return inner, true
 }
 
@@ -93,13 +104,14 @@ var registerKernels = sync.OnceValue(func() error {
 	if err != nil {
 		return err
 	}
-	var texts []*C.char
-	for _, s := range []string{plugin, BGMV, Attend, packedKernel} {
-		text := C.CString(s)
-		defer C.free(unsafe.Pointer(text))
-		texts = append(texts, text)
+	path := C.CString(plugin)
+	defer C.free(unsafe.Pointer(path))
+	var names [C.DESCANT_KERNELS]*C.char
+	for i, s := range []string{BGMV, Attend, packedKernel, linearKernel, pullKernel} {
+		names[i] = C.CString(s)
+		defer C.free(unsafe.Pointer(names[i]))
 	}
-	if why := C.descant_register_kernels(texts[0], texts[1], texts[2], texts[3], C.int64_t(runtime.GOMAXPROCS(0))); why != nil {
+	if why := C.descant_register_kernels(path, &names[0], C.int64_t(runtime.GOMAXPROCS(0))); why != nil {
 		return errors.New(C.GoString(why))
 	}
 	return nil

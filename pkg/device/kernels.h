@@ -3,11 +3,14 @@
 
 #include <stdint.h>
 
-// descant_register_kernels makes the functions of bgmv.c, attend.c and packed.c known under their names to the XLA plugin of that path, which must
-// be open. They use that many threads at most. It returns NULL, or why not, for ever.
-const char *descant_register_kernels(const char *plugin, const char *bgmv, const char *attend, const char *packed, int64_t threads);
+enum { DESCANT_KERNELS = 5 };
 
-// descant_fast_packed tells whether packed.c has vectors of this processor.
-int descant_fast_packed(void);
+// descant_register_kernels makes the functions of bgmv.c, attend.c, packed.c and both of linear.c known under their names to the XLA plugin of
+// that path, which must be open. They use that many threads at most. It returns NULL, or why not, for ever.
+const char *descant_register_kernels(const char *plugin, const char *const names[DESCANT_KERNELS], int64_t threads);
+
+// What a processor does best with products of bf16: it has no vectors for which they were made here, multiplies them in f32, or as pairs of bf16.
+enum { DESCANT_OTHER, DESCANT_F32, DESCANT_PAIRS };
+int descant_products(void);
 
 #endif

@@ -46,7 +46,7 @@ func PacksProducts(b compute.Backend) bool {
 // DotGeneral is the product of [WithOneDNN] or [PacksProducts], or that of the backend.
 func (f extendedFunction) DotGeneral(lhs compute.Value, lhsContracting, lhsBatch []int, rhs compute.Value, rhsContracting, rhsBatch []int,
 	config compute.DotGeneralConfig) (compute.Value, error) {
-	if !f.builder.with.oneDNN && !f.builder.with.packs {
+	if !f.builder.with.oneDNN && !f.builder.with.packs && !f.builder.with.linear {
 		return f.Function.DotGeneral(lhs, lhsContracting, lhsBatch, rhs, rhsContracting, rhsBatch, config)
 	}
 	x, err := f.builder.OpShape(lhs)
@@ -65,6 +65,13 @@ func (f extendedFunction) DotGeneral(lhs compute.Value, lhsContracting, lhsBatch
 		}
 		return f.packed(lhs, rhs, x.Dim(0), w)
 	}
+	if result, name := linearOf(x, lhsContracting, w, rhsContracting, len(rhsBatch), config); name != "" && f.builder.with.linear {
+		values, err := foreignCall(f.Function, name, []shapes.Shape{result}, lhs, rhs)
+		if err != nil {
+			return nil, err
+		}
+		return values[0], nil
+	}
 	m, ok := matmulOf(x, lhsContracting, lhsBatch, w, rhsContracting, rhsBatch, config)
 	if !ok || !f.builder.with.oneDNN {
 		return f.Function.DotGeneral(lhs, lhsContracting, lhsBatch, rhs, rhsContracting, rhsBatch, config)
@@ -76,7 +83,7 @@ func (f extendedFunction) DotGeneral(lhs compute.Value, lhsContracting, lhsBatch
 func (f extendedFunction) packed(x, matrix compute.Value, rows int, w shapes.Shape) (compute.Value, error) {
 	in, out := w.Dim(1), w.Dim(0)*PackedWidth
 	var y compute.Value
-	if result := shapes.Make(dtypes.Float32, rows, out); f.builder.with.oneDNN {
+	if result := shapes.Make(dtypes.Float32, rows, out); !f.builder.with.packs {
 		plain, err := f.Reshape(matrix, in, out)
 		if err != nil {
 			return nil, err
@@ -92,6 +99,23 @@ func (f extendedFunction) packed(x, matrix compute.Value, rows int, w shapes.Sha
 		y = values[0]
 	}
 	return f.Reshape(y, rows, w.Dim(0), PackedWidth)
+}
+
+// linearOf tells which kernel computes a product, if one can and should, and the shape of its result.
+func linearOf(x shapes.Shape, xContracting []int, w shapes.Shape, wContracting []int, batch int, config compute.DotGeneralConfig) (result shapes.Shape, name string) {
+	if x.Rank() != 2 || w.Rank() != 2 || x.DType != dtypes.BFloat16 || w.DType != dtypes.BFloat16 || config.OutputDType != dtypes.Float32 ||
+		batch != 0 || len(xContracting) != 1 || xContracting[0] != 1 || len(wContracting) != 1 {
+		return result, ""
+	}
+	rows, depth, out := x.Dim(0), x.Dim(1), w.Dim(1-wContracting[0])
+	if rows == 1 || depth%2 != 0 || depth < leastDepth || out%PackedWidth != 0 || rows*depth*out < leastWork {
+		return result, ""
+	}
+	name = pullKernel
+	if wContracting[0] == 1 {
+		name = linearKernel
+	}
+	return shapes.Make(dtypes.Float32, rows, out), name
 }
 
 // matmul calls oneDNN's.

@@ -2,30 +2,19 @@
 
 #include "ffi.h"
 #include "kernels.h"
+#include "parts.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 // WIDTH outputs lie together. DEPTH pairs of inputs of them are taken at a time: as much as stays in the first cache, and is fetched
 // while those before are used. ROWS rows go through a matrix at a time.
-//
-// Rows go through a part of it TOGETHER, or fewer: more have no room in the registers of AVX2, and with fewer the sums wait for each other.
-enum { WIDTH = 64, DEPTH = 64, LINE = 64, ROWS = 128, TOGETHER = 5 };
-
-// parts is how many of that size, or smaller, n has.
-static int64_t parts(int64_t n, int64_t size) { return (n + size - 1) / size; }
-
-// group is how many of the rows that are left go through next: groups as equal as can be.
-static int64_t group(int64_t left) { return parts(left, parts(left, TOGETHER)); }
-
-static int64_t at_most(int64_t n, int64_t limit) { return n < limit ? n : limit; }
+enum { WIDTH = 64, DEPTH = 64, LINE = 64, ROWS = 128 };
 
 #define EACH "packed_block.h"
 #include "processors.h"
 
 typedef void block_function(float *y, int64_t out, const float *x, int64_t in, const uint32_t *w, int64_t rows);
-
-int descant_fast_packed(void) { return HAS_AVX2; }
 
 typedef struct {
 	job job; // a piece is a block of outputs for ROWS rows
@@ -61,7 +50,7 @@ ffi_error *ffi_packed(call_frame *call) {
 	const uint16_t *from = x->data;
 	for (int64_t r = 0; r < rows; r += ROWS)
 		for (int64_t left = at_most(rows - r, ROWS), n; left > 0; left -= n, from += n * in) {
-			n = group(left);
+			n = group(left, FASTEST(together));
 			for (int64_t i = 0; i < in; i++)
 				for (int64_t k = 0; k < n; k++, to++) {
 					uint32_t v = (uint32_t)from[k * in + i] << 16;

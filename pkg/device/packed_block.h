@@ -2,15 +2,19 @@
 
 #define tile FOR(tile)
 #define tiles FOR(tiles)
+#define together FOR(together)
+
+// Rows go through a part of a block together, or fewer: more have no room in the registers, and with fewer the sums wait for each other.
+enum { together = LANES == 16 ? 12 : 5 };
 
 // tile adds to y [rows, vectors·LANES], rows out apart, x·w for n pairs of inputs: x [2n, rows], w [n, 64] with both inputs' values in each.
 // It begins at 0 if it is new. Meanwhile it fetches what is needed next, so many bytes with each pair, if any.
 INLINE void tile(float *y, int64_t out, const float *x, const uint32_t *w, int64_t n, int rows, int vectors, int new, const char *next, int64_t bytes) {
-	vf s[TOGETHER][WIDTH / LANES];
+	vf s[together][WIDTH / LANES];
 	for (int r = 0; r < rows; r++)
 		for (int v = 0; v < vectors; v++) s[r][v] = new ? (vf){0} : *(const vf *)(y + r * out + v * LANES);
 	for (int64_t p = 0; p < n; p++, w += WIDTH, x += 2 * rows, next += bytes) {
-		if (bytes) __builtin_prefetch(next);
+		for (int64_t line = 0; line < bytes; line += LINE) __builtin_prefetch(next + line);
 		vf half[WIDTH / LANES];
 		if (rows == 1) {
 			for (int v = 0; v < vectors; v++) {
@@ -33,18 +37,17 @@ INLINE void tile(float *y, int64_t out, const float *x, const uint32_t *w, int64
 
 // tiles is tile for some groups of rows, of which x has [in, rows of the group] each, from input on. y is [rows, 64]. Each group fetches a part of what is
 // needed next: all at once would have to wait for the memory.
-INLINE void tiles(float *y, const float *x, int64_t in, int64_t input, const uint32_t *w, int64_t n, int64_t rows, int new, const char *next) {
-	const int64_t bytes = parts(2 * LANES * sizeof *w, parts(rows, TOGETHER));
-	for (int64_t some; rows > 0; rows -= some, y += some * WIDTH, x += some * in, next += n * bytes) {
-		some = group(rows);
+INLINE void tiles(float *y, const float *x, int64_t in, int64_t input, const uint32_t *w, int64_t pairs, int64_t rows, int new, const char *next) {
+	const int64_t bytes = parts(2 * LANES * sizeof *w, parts(rows, together));
+	for (int64_t some; rows > 0; rows -= some, y += some * WIDTH, x += some * in, next += pairs * bytes) {
+		some = group(rows, together);
 		const float *from = x + input * some;
+#define CASE(n) \
+	case n: if (n <= together) tile(y, WIDTH, from, w, pairs, n, 2, new, next, bytes); break;
 		switch (some) {
-		case 1: tile(y, WIDTH, from, w, n, 1, 2, new, next, bytes); break;
-		case 2: tile(y, WIDTH, from, w, n, 2, 2, new, next, bytes); break;
-		case 3: tile(y, WIDTH, from, w, n, 3, 2, new, next, bytes); break;
-		case 4: tile(y, WIDTH, from, w, n, 4, 2, new, next, bytes); break;
-		case 5: tile(y, WIDTH, from, w, n, 5, 2, new, next, bytes); break;
+			CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
 		}
+#undef CASE
 	}
 }
 
@@ -67,3 +70,4 @@ static void FOR(block)(float *y, int64_t out, const float *x, int64_t in, const 
 
 #undef tile
 #undef tiles
+#undef together

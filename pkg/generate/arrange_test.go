@@ -32,7 +32,7 @@ func TestArrangementsGiveTheSameLogits(t *testing.T) {
 		text := strings.Join(names, " ")
 		switch name {
 		case "packed":
-			if !model.NewServingCompiler(dev.Backend()).Packs() {
+			if !model.NewFastCompiler(dev.Backend()).Packs() {
 				if !strings.Contains(text, "q_proj.weight[512 512]") {
 					t.Errorf("without packed products there is %s", text)
 				}

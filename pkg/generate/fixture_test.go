@@ -19,7 +19,7 @@ func computed(t *testing.T, dev *device.Device, kernels bool, arrays []*model.Ar
 	defer func() { model.FreeAll(arrays...) }()
 	compiler := model.NewCompiler(dev.Backend())
 	if kernels {
-		compiler = model.NewServingCompiler(dev.Backend())
+		compiler = model.NewFastCompiler(dev.Backend())
 	}
 	if device.HasKernels(compiler.Backend()) != kernels {
 		t.Fatal("the plugin that is installed here takes no kernels")

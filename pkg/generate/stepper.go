@@ -37,7 +37,7 @@ type stepper struct {
 func newStepper(backend compute.Backend, base *model.Model, opts Options, a arrangement) (*stepper, error) {
 	cfg := base.Config
 	s := &stepper{
-		base: base, compiler: model.NewServingCompiler(backend), contexts: contexts(opts.MaxContext),
+		base: base, compiler: model.NewFastCompiler(backend), contexts: contexts(opts.MaxContext),
 		inputs: map[batchShape]*stepInputs{}, filled: make([]int, opts.MaxRows),
 		plan: layerPlan{config: cfg, rows: opts.MaxRows, inPlace: backend.HasSharedBuffers(),
 			verify: opts.DraftTokens + 1, embed: base.Embed.Shape(), head: base.Head.Shape()},

@@ -25,18 +25,12 @@ type Compiler struct {
 // NewCompiler compiles for the given backend.
 func NewCompiler(backend compute.Backend) *Compiler { return &Compiler{backend: backend} }
 
-// NewOneDNNCompiler is [NewCompiler] with products in oneDNN where the backend has it (see [device.WithOneDNN]). How their sums are
-// ordered may depend on the number of rows.
-func NewOneDNNCompiler(backend compute.Backend) *Compiler {
+// NewFastCompiler is [NewCompiler] with products in oneDNN ([device.WithOneDNN]) and the kernels of [device.WithKernels] where the backend has them. How
+// the sums of products in oneDNN are ordered may depend on the number of rows.
+func NewFastCompiler(backend compute.Backend) *Compiler {
 	backend, _ = device.WithOneDNN(backend)
+	backend, _ = device.WithKernels(backend)
 	return NewCompiler(backend)
-}
-
-// NewServingCompiler is [NewOneDNNCompiler] with the kernels of [device.WithKernels] where the backend takes them.
-func NewServingCompiler(backend compute.Backend) *Compiler {
-	c := NewOneDNNCompiler(backend)
-	c.backend, _ = device.WithKernels(c.backend)
-	return c
 }
 
 // Backend is the backend that programs run on.

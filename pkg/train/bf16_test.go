@@ -52,7 +52,7 @@ func TestParityBF16(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			e, err := newLoraEngine(m, model.NewOneDNNCompiler(dev.Backend()), a, adamW{})
+			e, err := newLoraEngine(m, model.NewFastCompiler(dev.Backend()), a, adamW{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -123,7 +123,7 @@ func TestBest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := newLoraEngine(m, model.NewOneDNNCompiler(cfg.Device.Backend()), a, adamW{})
+	e, err := newLoraEngine(m, model.NewFastCompiler(cfg.Device.Backend()), a, adamW{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,7 @@ func NewEvaluator(dev *device.Device, baseDir string) (*Evaluator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Evaluator{engine: newEngine(base, model.NewOneDNNCompiler(dev.Backend()), nil, adamW{})}, nil
+	return &Evaluator{engine: newEngine(base, model.NewFastCompiler(dev.Backend()), nil, adamW{})}, nil
 }
 
 // Close frees the base and the programs.

@@ -119,7 +119,7 @@ func TestFrozenHead(t *testing.T) {
 	keep(model.Upload(dev.Backend(), weights, rows))
 	t.Cleanup(func() { model.FreeAll(inputs...) })
 	cfg := &model.Config{Eps: 1e-6}
-	compiler := model.NewOneDNNCompiler(dev.Backend())
+	compiler := model.NewFastCompiler(dev.Backend())
 	results := func(out []*model.Array, err error) (nll, dh []float32) {
 		t.Helper()
 		if err != nil {

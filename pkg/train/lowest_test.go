@@ -27,7 +27,7 @@ func TestLowestLayer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e, err := newLoraEngine(m, model.NewOneDNNCompiler(dev.Backend()), &lora.Adapter{Plan: plan, Flats: plan.Init(1)}, adamW{})
+		e, err := newLoraEngine(m, model.NewFastCompiler(dev.Backend()), &lora.Adapter{Plan: plan, Flats: plan.Init(1)}, adamW{})
 		if err != nil {
 			t.Fatal(err)
 		}

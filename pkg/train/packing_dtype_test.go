@@ -37,7 +37,7 @@ func TestPackedWith(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			e, err := newLoraEngine(m, model.NewOneDNNCompiler(dev.Backend()), a, adamW{})
+			e, err := newLoraEngine(m, model.NewFastCompiler(dev.Backend()), a, adamW{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -109,7 +109,7 @@ func loraEngine(t *testing.T, dev *device.Device, c modeltest.Case, adapter stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := newLoraEngine(m, model.NewOneDNNCompiler(dev.Backend()), a, o)
+	e, err := newLoraEngine(m, model.NewFastCompiler(dev.Backend()), a, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func TestParityFullTrain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e, err := newFullEngine(m, model.NewOneDNNCompiler(dev.Backend()), want.adamW())
+		e, err := newFullEngine(m, model.NewFastCompiler(dev.Backend()), want.adamW())
 		if err != nil {
 			t.Fatal(err)
 		}

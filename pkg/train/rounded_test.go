@@ -103,7 +103,7 @@ func roundedEngine(t *testing.T, dev *device.Device, c modeltest.Case) *engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := newLoraEngine(m, model.NewOneDNNCompiler(dev.Backend()), a, adamW{})
+	e, err := newLoraEngine(m, model.NewFastCompiler(dev.Backend()), a, adamW{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestHeadBF16(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e := newEngine(m, model.NewOneDNNCompiler(dev.Backend()), nil, adamW{})
+		e := newEngine(m, model.NewFastCompiler(dev.Backend()), nil, adamW{})
 		t.Cleanup(e.close)
 		exact, err := model.Load(dev, c.Base())
 		if err != nil {

@@ -80,7 +80,7 @@ func (r *run) prepare() error {
 		base.Close()
 		return err
 	}
-	r.compiler = model.NewOneDNNCompiler(r.cfg.Device.Backend())
+	r.compiler = model.NewFastCompiler(r.cfg.Device.Backend())
 	optimizer := adamW{beta1: t.AdamBeta1, beta2: t.AdamBeta2, epsilon: t.AdamEpsilon, weightDecay: t.WeightDecay,
 		ratio: t.LoraPlusLRRatio}
 	if t.Method == job.MethodFull {

@@ -1,0 +1,86 @@
+// The product of rows with a plain matrix of bf16, over either of its axes.
+
+#include "ffi.h"
+#include "kernels.h"
+#include "parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// A block is WIDTH outputs. DEPTH pairs of inputs of them are a panel, which stays in the first cache while at most ROWS rows go through it, TOGETHER at a time.
+enum { WIDTH = 64, DEPTH = 64, LINE = 64, ROWS = 256, TOGETHER = 6 };
+
+#define DOTS
+#define EACH "linear_block.h"
+#include "processors.h"
+
+typedef void block_function(float *y, int64_t out, const uint32_t *x, int64_t depth, const uint16_t *w, int64_t columns, int64_t rows, int pull);
+typedef void widen_function(uint32_t *to, const uint16_t *x, int64_t n);
+
+int descant_products(void) { return HAS_DOT ? DESCANT_PAIRS : HAS_AVX2 ? DESCANT_F32 : DESCANT_OTHER; }
+
+// WIDEN values are a piece of widening.
+enum { WIDEN = 1 << 14 };
+
+typedef struct {
+	job job; // a piece is WIDEN values
+	widen_function *widen;
+	int64_t n;
+	const uint16_t *from;
+	uint32_t *to;
+} widening;
+
+static void widen_piece(job *j, int64_t i) {
+	const widening *w = (const widening *)j;
+	w->widen(w->to + i * WIDEN, w->from + i * WIDEN, at_most(w->n - i * WIDEN, WIDEN));
+}
+
+typedef struct {
+	job job; // a piece is a block of outputs for ROWS rows
+	block_function *block;
+	int64_t rows, depth, out, columns, words; // words of x for a row
+	const uint32_t *x;
+	const uint16_t *matrix;
+	float *y;
+	int pull;
+	uint32_t wide[]; // x in f32, if the block takes that
+} linear;
+
+static void piece(job *j, int64_t i) {
+	const linear *l = (const linear *)j;
+	int64_t blocks = l->out / WIDTH, row = i / blocks * ROWS, o = i % blocks * WIDTH;
+	l->block(l->y + row * l->out + o, l->out, l->x + row * l->words, l->depth, l->matrix + o * (l->pull ? 1 : l->columns), l->columns,
+		at_most(l->rows - row, ROWS), l->pull);
+}
+
+static ffi_error *compute(call_frame *call, int pull) {
+	if (call->args.count != 2 || call->results.count != 1) return ffi_fail(call, "linear: takes x and the matrix, and gives one result");
+	const buffer *x = call->args.list[0], *matrix = call->args.list[1], *y = call->results.list[0];
+	if (x->rank != 2 || x->dtype != DTYPE_BF16) return ffi_fail(call, "linear: x is not a bf16 matrix");
+	int64_t rows = x->dims[0], depth = x->dims[1];
+	if (matrix->rank != 2 || matrix->dtype != DTYPE_BF16 || matrix->dims[!pull] != depth || depth % 2 != 0 || matrix->dims[pull] % WIDTH != 0)
+		return ffi_fail(call, "linear: the matrix is not bf16 with an even number of inputs and a multiple of 64 outputs");
+	int64_t out = matrix->dims[pull], columns = matrix->dims[1];
+	if (!ffi_matrix(y, DTYPE_F32, rows, out)) return ffi_fail(call, "linear: the result is not [rows, outputs] f32");
+	int dot = descant_products() == DESCANT_PAIRS;
+	linear *l = malloc(sizeof *l + (dot ? 0 : rows * depth * sizeof *l->wide));
+	widening *w = dot ? NULL : malloc(sizeof *w);
+	if (l == NULL || (!dot && w == NULL)) {
+		free(l), free(w);
+		return ffi_fail(call, "linear: no memory");
+	}
+	int64_t pieces = out / WIDTH * parts(rows, ROWS);
+	*l = (linear){.job = {.piece = piece, .pieces = pieces}, .block = FASTEST(block), .rows = rows, .depth = depth,
+		.out = out, .columns = columns, .words = depth / 2, .x = x->data, .matrix = matrix->data, .y = y->data, .pull = pull};
+	if (!dot) {
+		int64_t n = rows * depth;
+		l->x = l->wide, l->words = depth;
+		*w = (widening){.job = {.piece = widen_piece, .pieces = parts(n, WIDEN)}, .widen = FASTEST(widen), .n = n, .from = x->data, .to = l->wide};
+		ffi_run(call, &w->job, parts(n, WIDEN));
+	}
+	ffi_run(call, &l->job, pieces);
+	return NULL;
+}
+
+ffi_error *ffi_linear(call_frame *call) { return compute(call, 0); }
+ffi_error *ffi_pull(call_frame *call) { return compute(call, 1); }
