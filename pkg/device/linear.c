@@ -3,6 +3,7 @@
 #include "ffi.h"
 #include "kernels.h"
 #include "parts.h"
+#include "rows.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,42 +15,24 @@ enum { WIDTH = 64, DEPTH = 64, LINE = 64, ROWS = 256, TOGETHER = 6 };
 #define EACH "linear_block.h"
 #include "processors.h"
 
-typedef void block_function(float *y, int64_t out, const uint32_t *x, int64_t depth, const uint16_t *w, int64_t columns, int64_t rows, int pull);
-typedef void widen_function(uint32_t *to, const uint16_t *x, int64_t n);
+typedef void block_function(float *y, int64_t out, const uint32_t *x, int64_t stride, int64_t depth, const uint16_t *w, int64_t columns, int64_t rows, int pull);
 
 int descant_products(void) { return HAS_DOT ? DESCANT_PAIRS : HAS_AVX2 ? DESCANT_F32 : DESCANT_OTHER; }
-
-// WIDEN values are a piece of widening.
-enum { WIDEN = 1 << 14 };
-
-typedef struct {
-	job job; // a piece is WIDEN values
-	widen_function *widen;
-	int64_t n;
-	const uint16_t *from;
-	uint32_t *to;
-} widening;
-
-static void widen_piece(job *j, int64_t i) {
-	const widening *w = (const widening *)j;
-	w->widen(w->to + i * WIDEN, w->from + i * WIDEN, at_most(w->n - i * WIDEN, WIDEN));
-}
 
 typedef struct {
 	job job; // a piece is a block of outputs for ROWS rows
 	block_function *block;
-	int64_t rows, depth, out, columns, words; // words of x for a row
+	int64_t rows, depth, out, columns, stride, pull;
 	const uint32_t *x;
 	const uint16_t *matrix;
 	float *y;
-	int pull;
-	uint32_t wide[]; // x in f32, if the block takes that
+	float wide[]; // x in f32, if the block takes that
 } linear;
 
 static void piece(job *j, int64_t i) {
 	const linear *l = (const linear *)j;
 	int64_t blocks = l->out / WIDTH, row = i / blocks * ROWS, o = i % blocks * WIDTH;
-	l->block(l->y + row * l->out + o, l->out, l->x + row * l->words, l->depth, l->matrix + o * (l->pull ? 1 : l->columns), l->columns,
+	l->block(l->y + row * l->out + o, l->out, l->x + row * l->stride, l->stride, l->depth, l->matrix + o * (l->pull ? 1 : l->columns), l->columns,
 		at_most(l->rows - row, ROWS), l->pull);
 }
 
@@ -62,22 +45,16 @@ static ffi_error *compute(call_frame *call, int pull) {
 		return ffi_fail(call, "linear: the matrix is not bf16 with an even number of inputs and a multiple of 64 outputs");
 	int64_t out = matrix->dims[pull], columns = matrix->dims[1];
 	if (!ffi_matrix(y, DTYPE_F32, rows, out)) return ffi_fail(call, "linear: the result is not [rows, outputs] f32");
-	int dot = descant_products() == DESCANT_PAIRS;
-	linear *l = malloc(sizeof *l + (dot ? 0 : rows * depth * sizeof *l->wide));
-	widening *w = dot ? NULL : malloc(sizeof *w);
-	if (l == NULL || (!dot && w == NULL)) {
-		free(l), free(w);
+	int pairs = descant_products() == DESCANT_PAIRS;
+	linear *l = malloc(sizeof *l + (pairs ? 0 : rows * rows_stride(depth) * sizeof *l->wide));
+	if (l == NULL || (!pairs && !rows_widen(call, l->wide, x))) {
+		free(l);
 		return ffi_fail(call, "linear: no memory");
 	}
 	int64_t pieces = out / WIDTH * parts(rows, ROWS);
-	*l = (linear){.job = {.piece = piece, .pieces = pieces}, .block = FASTEST(block), .rows = rows, .depth = depth,
-		.out = out, .columns = columns, .words = depth / 2, .x = x->data, .matrix = matrix->data, .y = y->data, .pull = pull};
-	if (!dot) {
-		int64_t n = rows * depth;
-		l->x = l->wide, l->words = depth;
-		*w = (widening){.job = {.piece = widen_piece, .pieces = parts(n, WIDEN)}, .widen = FASTEST(widen), .n = n, .from = x->data, .to = l->wide};
-		ffi_run(call, &w->job, parts(n, WIDEN));
-	}
+	*l = (linear){.job = {.piece = piece, .pieces = pieces}, .block = FASTEST(block), .rows = rows, .depth = depth, .out = out,
+		.columns = columns, .stride = pairs ? depth / 2 : rows_stride(depth), .x = pairs ? x->data : (const uint32_t *)l->wide, .matrix = matrix->data,
+		.y = y->data, .pull = pull};
 	ffi_run(call, &l->job, pieces);
 	return NULL;
 }

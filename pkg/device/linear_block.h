@@ -86,18 +86,11 @@ INLINE void tile(float *y, const uint32_t *x, int64_t stride, const uint32_t *w,
 		for (int v = 0; v < ABREAST; v++) *(vf *)(y + r * WIDTH + v * LANES) = s[r][v];
 }
 
-// widen makes of some values words of which [FOR](block) takes its x, if that is not the values themselves.
-static void FOR(widen)(uint32_t *to, const uint16_t *x, int64_t n) {
-	int64_t i = 0;
-	for (; i + LANES <= n; i += LANES) *(vu *)(to + i) = __builtin_convertvector(*(const vh *)(x + i), vu) << 16;
-	for (; i < n; i++) to[i] = (uint32_t)x[i] << 16;
-}
-
-// block computes y [rows, WIDTH], out apart, for at most ROWS rows x [rows, depth] and WIDTH outputs of a matrix.
-static void FOR(block)(float *y, int64_t out, const uint32_t *x, int64_t depth, const uint16_t *w, int64_t columns, int64_t rows, int pull) {
+// block computes y [rows, WIDTH], out apart, for at most ROWS rows x [rows, depth], stride words apart, and WIDTH outputs of a matrix.
+static void FOR(block)(float *y, int64_t out, const uint32_t *x, int64_t stride, int64_t depth, const uint16_t *w, int64_t columns, int64_t rows, int pull) {
 	float sums[ROWS * WIDTH] __attribute__((aligned(LINE)));
 	uint32_t matrix[PER_PAIR * DEPTH * WIDTH] __attribute__((aligned(LINE)));
-	const int64_t pairs = depth / 2, stride = PER_PAIR * pairs;
+	const int64_t pairs = depth / 2;
 	for (int64_t k = 0; k < pairs; k += DEPTH) {
 		int64_t n = at_most(pairs - k, DEPTH), lines = PER_PAIR * n;
 		fill(matrix, w + 2 * k * (pull ? columns : 1), columns, n, pull);

@@ -3,6 +3,7 @@
 #include "ffi.h"
 #include "kernels.h"
 #include "parts.h"
+#include "rows.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,22 +15,22 @@ enum { WIDTH = 64, DEPTH = 64, LINE = 64, ROWS = 128 };
 #define EACH "packed_block.h"
 #include "processors.h"
 
-typedef void block_function(float *y, int64_t out, const float *x, int64_t in, const uint32_t *w, int64_t rows);
+typedef void block_function(float *y, int64_t out, const float *x, int64_t stride, const uint32_t *w, int64_t in, int64_t rows);
 
 typedef struct {
 	job job; // a piece is a block of outputs for ROWS rows
 	block_function *block;
-	int64_t rows, in, out, blocks;
+	int64_t rows, stride, in, out, blocks;
 	const uint32_t *matrix;
 	float *y;
-	float x[]; // groups of at most ROWS rows, the values of all for one input side by side
+	float x[];
 } packed;
 
 static void piece(job *j, int64_t i) {
 	const packed *w = (const packed *)j;
 	int64_t row = i / w->blocks * ROWS, block = i % w->blocks; // all blocks for the same rows first: less of x is in use at a time
-	w->block(w->y + row * w->out + block * WIDTH, w->out, w->x + row * w->in, w->in, w->matrix + block * (w->in / 2) * WIDTH,
-		at_most(w->rows - row, ROWS));
+	w->block(w->y + row * w->out + block * WIDTH, w->out, w->x + row * w->stride, w->stride,
+		w->matrix + block * (w->in / 2) * WIDTH, w->in, at_most(w->rows - row, ROWS));
 }
 
 ffi_error *ffi_packed(call_frame *call) {
@@ -41,22 +42,14 @@ ffi_error *ffi_packed(call_frame *call) {
 		return ffi_fail(call, "packed product: the matrix is not [out/64, in, 64] bf16, with an even number of inputs");
 	int64_t blocks = matrix->dims[0];
 	if (!ffi_matrix(y, DTYPE_F32, rows, blocks * WIDTH)) return ffi_fail(call, "packed product: the result is not [rows, out] f32");
-	packed *w = malloc(sizeof *w + rows * in * sizeof(float));
-	if (w == NULL) return ffi_fail(call, "packed product: no memory");
+	packed *w = malloc(sizeof *w + rows * rows_stride(in) * sizeof *w->x);
+	if (w == NULL || !rows_widen(call, w->x, x)) {
+		free(w);
+		return ffi_fail(call, "packed product: no memory");
+	}
 	int64_t pieces = parts(rows, ROWS) * blocks;
-	*w = (packed){.job = {.piece = piece, .pieces = pieces}, .block = FASTEST(block), .rows = rows, .in = in, .out = blocks * WIDTH,
+	*w = (packed){.job = {.piece = piece, .pieces = pieces}, .block = FASTEST(block), .rows = rows, .stride = rows_stride(in), .in = in, .out = blocks * WIDTH,
 		.blocks = blocks, .matrix = matrix->data, .y = y->data};
-	float *to = w->x;
-	const uint16_t *from = x->data;
-	for (int64_t r = 0; r < rows; r += ROWS)
-		for (int64_t left = at_most(rows - r, ROWS), n; left > 0; left -= n, from += n * in) {
-			n = group(left, FASTEST(together));
-			for (int64_t i = 0; i < in; i++)
-				for (int64_t k = 0; k < n; k++, to++) {
-					uint32_t v = (uint32_t)from[k * in + i] << 16;
-					memcpy(to, &v, sizeof v);
-				}
-		}
 	ffi_run(call, &w->job, pieces);
 	return NULL;
 }

@@ -7,13 +7,13 @@
 // Rows go through a part of a block together, or fewer: more have no room in the registers, and with fewer the sums wait for each other.
 enum { together = LANES == 16 ? 12 : 5 };
 
-// tile adds to y [rows, vectors·LANES], rows out apart, x·w for n pairs of inputs: x [2n, rows], w [n, 64] with both inputs' values in each.
+// tile adds to y [rows, vectors·LANES], rows out apart, x·w for n pairs of inputs: x [rows, 2n], stride apart, w [n, 64] with both inputs' values in each.
 // It begins at 0 if it is new. Meanwhile it fetches what is needed next, so many bytes with each pair, if any.
-INLINE void tile(float *y, int64_t out, const float *x, const uint32_t *w, int64_t n, int rows, int vectors, int new, const char *next, int64_t bytes) {
+INLINE void tile(float *y, int64_t out, const float *x, int64_t stride, const uint32_t *w, int64_t n, int rows, int vectors, int new, const char *next, int64_t bytes) {
 	vf s[together][WIDTH / LANES];
 	for (int r = 0; r < rows; r++)
 		for (int v = 0; v < vectors; v++) s[r][v] = new ? (vf){0} : *(const vf *)(y + r * out + v * LANES);
-	for (int64_t p = 0; p < n; p++, w += WIDTH, x += 2 * rows, next += bytes) {
+	for (int64_t p = 0; p < n; p++, w += WIDTH, x += 2, next += bytes) {
 		for (int64_t line = 0; line < bytes; line += LINE) __builtin_prefetch(next + line);
 		vf half[WIDTH / LANES];
 		if (rows == 1) {
@@ -26,24 +26,23 @@ INLINE void tile(float *y, int64_t out, const float *x, const uint32_t *w, int64
 		}
 		for (int v = 0; v < vectors; v++) half[v] = (vf)(*(const vu *)(w + v * LANES) << 16);
 		for (int r = 0; r < rows; r++)
-			for (int v = 0; v < vectors; v++) s[r][v] += x[r] * half[v];
+			for (int v = 0; v < vectors; v++) s[r][v] += x[r * stride] * half[v];
 		for (int v = 0; v < vectors; v++) half[v] = (vf)(*(const vu *)(w + v * LANES) & 0xffff0000u);
 		for (int r = 0; r < rows; r++)
-			for (int v = 0; v < vectors; v++) s[r][v] += x[rows + r] * half[v];
+			for (int v = 0; v < vectors; v++) s[r][v] += x[r * stride + 1] * half[v];
 	}
 	for (int r = 0; r < rows; r++)
 		for (int v = 0; v < vectors; v++) *(vf *)(y + r * out + v * LANES) = s[r][v];
 }
 
-// tiles is tile for some groups of rows, of which x has [in, rows of the group] each, from input on. y is [rows, 64]. Each group fetches a part of what is
+// tiles is tile for some groups of rows. y is [rows, 64]. Each group fetches a part of what is
 // needed next: all at once would have to wait for the memory.
-INLINE void tiles(float *y, const float *x, int64_t in, int64_t input, const uint32_t *w, int64_t pairs, int64_t rows, int new, const char *next) {
+INLINE void tiles(float *y, const float *x, int64_t stride, const uint32_t *w, int64_t pairs, int64_t rows, int new, const char *next) {
 	const int64_t bytes = parts(2 * LANES * sizeof *w, parts(rows, together));
-	for (int64_t some; rows > 0; rows -= some, y += some * WIDTH, x += some * in, next += pairs * bytes) {
+	for (int64_t some; rows > 0; rows -= some, y += some * WIDTH, x += some * stride, next += pairs * bytes) {
 		some = group(rows, together);
-		const float *from = x + input * some;
 #define CASE(n) \
-	case n: if (n <= together) tile(y, WIDTH, from, w, pairs, n, 2, new, next, bytes); break;
+	case n: if (n <= together) tile(y, WIDTH, x, stride, w, pairs, n, 2, new, next, bytes); break;
 		switch (some) {
 			CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
 		}
@@ -51,11 +50,11 @@ INLINE void tiles(float *y, const float *x, int64_t in, int64_t input, const uin
 	}
 }
 
-// block computes y [rows, 64], rows out apart, for at most ROWS rows: x in groups and a block w [in/2, 64]. The sums are side by side until
+// block computes y [rows, 64], rows out apart, for at most ROWS rows: x [rows, in], stride apart, and a block w [in/2, 64]. The sums are side by side until
 // they are ready: rows far apart take the same places of the cache.
-static void FOR(block)(float *y, int64_t out, const float *x, int64_t in, const uint32_t *w, int64_t rows) {
+static void FOR(block)(float *y, int64_t out, const float *x, int64_t stride, const uint32_t *w, int64_t in, int64_t rows) {
 	if (rows == 1) { // in the order of the memory
-		tile(y, out, x, w, in / 2, 1, WIDTH / LANES, 1, NULL, 0);
+		tile(y, out, x, stride, w, in / 2, 1, WIDTH / LANES, 1, NULL, 0);
 		return;
 	}
 	float sums[ROWS * WIDTH] __attribute__((aligned(LINE)));
@@ -63,7 +62,7 @@ static void FOR(block)(float *y, int64_t out, const float *x, int64_t in, const 
 		int64_t n = at_most(in / 2 - k, DEPTH);
 		const char *next = (const char *)(w + (k + n) * WIDTH);
 		for (int64_t o = 0; o < WIDTH; o += 2 * LANES, next += n * 2 * LANES * sizeof *w)
-			tiles(sums + o, x, in, 2 * k, w + k * WIDTH + o, n, rows, k == 0, next);
+			tiles(sums + o, x + 2 * k, stride, w + k * WIDTH + o, n, rows, k == 0, next);
 	}
 	for (int64_t r = 0; r < rows; r++) memcpy(y + r * out, sums + r * WIDTH, WIDTH * sizeof *y);
 }

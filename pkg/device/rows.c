@@ -1,0 +1,39 @@
+// Rows of bf16 in f32.
+
+#include "parts.h"
+#include "rows.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// ALONE is how many values one thread brings into f32 while another would wake up.
+enum { ALONE = 1 << 17 };
+
+typedef struct {
+	job job; // a piece is a row
+	const uint16_t *from;
+	float *to;
+	int64_t in, stride;
+} widening;
+
+static void piece(job *j, int64_t i) {
+	const widening *w = (const widening *)j;
+	const uint16_t *from = w->from + i * w->in;
+	float *to = w->to + i * w->stride;
+	for (int64_t k = 0; k < w->in; k++) {
+		uint32_t v = (uint32_t)from[k] << 16;
+		memcpy(to + k, &v, sizeof v);
+	}
+}
+
+// Rows that a large power of 2 lies between would take each other's places in the cache.
+int64_t rows_stride(int64_t in) { return parts(in, ROWS_LINE) * ROWS_LINE + ROWS_LINE; }
+
+int rows_widen(const call_frame *call, float *to, const buffer *x) {
+	int64_t rows = x->dims[0], in = x->dims[1];
+	widening *w = malloc(sizeof *w);
+	if (w == NULL) return 0;
+	*w = (widening){.job = {.piece = piece, .pieces = rows}, .from = x->data, .to = to, .in = in, .stride = rows_stride(in)};
+	ffi_run(call, &w->job, rows * in / ALONE);
+	return 1;
+}
