@@ -47,26 +47,20 @@ func (p layerPlan) headShapes(b batchShape) []shapes.Shape {
 // plainHead says that a batch takes the output matrix as it is: one row, unless there is a packed one.
 func (p layerPlan) plainHead(b batchShape) bool {
 	packed := len(p.pieces) == 1 && p.pieces[0].Rank() == 3
-	return !packed && b.rows == 1 && b.tokens != p.verify
+	return !packed && b.rows == 1 && b.tokens == 1
 }
 
-// compileHead compiles final norm and output layer for one token of each row (more than one token only with one row):
-// x [rows, tokens, hidden], token [] int32 (which token's logits are wanted), norm [hidden], head [vocab, hidden] or its
-// pieces give logits [rows, vocab]. A row with a draft wants the logits of all tokens: [tokens, vocab].
+// compileHead compiles final norm and output layer: x [rows, tokens, hidden], norm [hidden], head [vocab, hidden] or its
+// pieces give logits [rows·tokens, vocab].
 func compileHead(c *model.Compiler, plan layerPlan, b batchShape) (*model.Program, error) {
 	cfg := plan.config
 	inputs := append([]shapes.Shape{
 		shapes.Make(dtypes.Float32, b.rows, b.tokens, cfg.Hidden),
-		shapes.Make(dtypes.Int32),
 		shapes.Make(dtypes.Float32, cfg.Hidden),
 	}, plan.headShapes(b)...)
 	return c.Compile(fmt.Sprintf("head of %d rows, %d tokens", b.rows, b.tokens), inputs, func(_ *Graph, in []*Node) []*Node {
-		x, token, norm, heads := in[0], in[1], in[2], in[3:]
-		x = Reshape(x, b.rows*b.tokens, cfg.Hidden)
-		if b.tokens > 1 && b.tokens != plan.verify {
-			x = Gather(x, Reshape(token, 1, 1))
-		}
-		x = model.RMSNorm(x, norm, cfg.Eps)
+		norm, heads := in[1], in[2:]
+		x := model.RMSNorm(Reshape(in[0], b.rows*b.tokens, cfg.Hidden), norm, cfg.Eps)
 		var parts []*Node
 		for _, head := range heads {
 			parts = append(parts, headProduct(x, head))

@@ -27,11 +27,7 @@ func TestPiecesOfTheHeadGiveTheSameLogits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, err := model.Upload(dev.Backend(), []int32{0})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer model.FreeAll(x, token)
+	defer model.FreeAll(x)
 	var all [][]float32
 	for _, limit := range []int{cfg.Vocab * cfg.Hidden, 100 * cfg.Hidden} {
 		heads, err := splitHead(c, base.Head, limit)
@@ -49,7 +45,7 @@ func TestPiecesOfTheHeadGiveTheSameLogits(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out, err := program.Run(append([]*model.Array{x, token, base.Norm}, heads...)...)
+		out, err := program.Run(append([]*model.Array{x, base.Norm}, heads...)...)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -36,6 +36,7 @@ type layerGraph struct {
 //	rows [rows] int32                  only if the batch has fewer rows than the cache: which
 //	ranges [rows, 2] int32             only with adapters: the first column of each row's adapter, and the one behind its last
 //	start [] int32                     only for oneAdapter: the first of the columns that the slice takes
+//	token [] int32                     only for the last layer of a chunk: which token goes on
 //
 // and then those of each layer:
 //
@@ -62,6 +63,9 @@ func (p layerPlan) inputs(s layerShape) (common, own []input) {
 	if s.mode == oneAdapter {
 		common = append(common, of("start", dtypes.Int32))
 	}
+	if s.last {
+		common = append(common, of("token", dtypes.Int32))
+	}
 	cache := []int{p.rows, cfg.KVHeads, s.context, cfg.HeadDim}
 	own = append(own, of("keys", dtypes.Float32, cache...), of("values", dtypes.Float32, cache...))
 	own = append(own, p.weights...)
@@ -71,7 +75,7 @@ func (p layerPlan) inputs(s layerShape) (common, own []input) {
 	return common, own
 }
 
-// compileLayers compiles a run of decoder layers over a key/value cache. Its results are x, and then in place: the new keys
+// compileLayers compiles a run of decoder layers over a key/value cache. Its results are x, [rows, 1, hidden] after the last layer of a chunk, and then in place: the new keys
 // and values [layers, rows, tokens, 2, key/value heads, D]; otherwise the updated keys and values of each layer.
 func compileLayers(c *model.Compiler, plan layerPlan, s layerShape) (*model.Program, error) {
 	common, own := plan.inputs(s)
@@ -79,7 +83,7 @@ func compileLayers(c *model.Compiler, plan layerPlan, s layerShape) (*model.Prog
 	for _, w := range slices.Concat(common, slices.Repeat(own, s.layers)) {
 		list = append(list, w.shape)
 	}
-	name := fmt.Sprintf("%d layers of %d rows, %d tokens, context %d, window %d, adapters %d", s.layers, s.rows, s.tokens, s.context, s.window, s.mode)
+	name := fmt.Sprintf("%d layers of %d rows, %d tokens, context %d, window %d, adapters %d, last %t", s.layers, s.rows, s.tokens, s.context, s.window, s.mode, s.last)
 	return c.Compile(name, list, func(_ *Graph, nodes []*Node) []*Node {
 		x, rest := nodes[0], nodes[len(common):]
 		var caches []*Node
@@ -115,13 +119,23 @@ func (l *layerGraph) build() (*Node, []*Node) {
 	block := model.NewBlock(l.config, in, l.linear)
 	q, k, v := block.QKV(in["x"])
 	q, k, v = block.Heads(q, k, v, in["cos"], in["sin"])
-	x := block.Output(in["x"], l.attend(q, k, v))
+	x, attention := in["x"], l.attend(q, k, v)
+	if l.shape.last {
+		x, attention, l.ranges = l.wantedToken(x), l.wantedToken(attention), in["ranges"]
+	}
+	x = block.Output(x, attention)
 	gate, up := block.GateUp(x)
 	x = block.Down(x, gate, up)
 	if l.inPlace {
 		return x, []*Node{Stack([]*Node{k, v}, 2)}
 	}
 	return x, []*Node{l.update(in["keys"], k), l.update(in["values"], v)}
+}
+
+// wantedToken takes the token that is wanted out of x [1, tokens, width]: [1, 1, width].
+func (l *layerGraph) wantedToken(x *Node) *Node {
+	width := x.Shape().Dim(2)
+	return Reshape(Gather(Reshape(x, l.shape.tokens, width), Reshape(l.in["token"], 1, 1)), 1, 1, width)
 }
 
 // attend is [model.AttendCached] for the rows of the batch.

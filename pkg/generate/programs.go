@@ -61,16 +61,20 @@ func newPrograms(c *model.Compiler, plan layerPlan, list []stepShape, required i
 			continue
 		}
 		p.embeds[b] = newProgram(func() (*model.Program, error) { return compileEmbed(c, plan, b) })
-		p.heads[b] = newProgram(func() (*model.Program, error) { return compileHead(c, plan, b) })
+		fresh := []*program{p.embeds[b]}
+		if b := plan.wanted(b); p.heads[b] == nil {
+			p.heads[b] = newProgram(func() (*model.Program, error) { return compileHead(c, plan, b) })
+			fresh = append(fresh, p.heads[b])
+		}
 		if i < required {
-			now = append(now, p.embeds[b], p.heads[b])
+			now = append(now, fresh...)
 		} else {
-			later = append(later, p.embeds[b], p.heads[b])
+			later = append(later, fresh...)
 		}
 	}
 	for k, context := range contexts {
 		for i, s := range list {
-			for _, shape := range layerShapes(plan.config, s, context) {
+			for _, shape := range plan.layerShapes(s, context) {
 				p.layers[shape] = newProgram(func() (*model.Program, error) { return compileLayers(c, plan, shape) })
 				if k == 0 && i < required {
 					// The layers take longest: first in line.
@@ -112,12 +116,12 @@ func (p *programs) compileRest(list []*program) {
 }
 
 // has says whether a step of this shape can run over this context without compiling.
-func (p *programs) has(cfg *model.Config, s stepShape, context int) bool {
+func (p *programs) has(plan layerPlan, s stepShape, context int) bool {
 	b := s.batchShape
-	if p.embeds[b] == nil || p.embeds[b].ready.Load() == nil || p.heads[b].ready.Load() == nil {
+	if p.embeds[b] == nil || p.embeds[b].ready.Load() == nil || p.heads[plan.wanted(b)].ready.Load() == nil {
 		return false
 	}
-	for _, shape := range layerShapes(cfg, s, context) {
+	for _, shape := range plan.layerShapes(s, context) {
 		if layer := p.layers[shape]; layer == nil || layer.ready.Load() == nil {
 			return false
 		}
@@ -133,8 +137,10 @@ func (p *programs) close() {
 	for _, program := range p.layers {
 		free(program)
 	}
-	for b := range p.embeds {
-		free(p.embeds[b])
-		free(p.heads[b])
+	for _, program := range p.embeds {
+		free(program)
+	}
+	for _, program := range p.heads {
+		free(program)
 	}
 }

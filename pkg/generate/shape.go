@@ -35,6 +35,8 @@ type layerShape struct {
 	context int // positions of the key/value cache
 	window  int // sliding window, 0 for none
 	layers  int // how many layers one after the other
+	// last: after the attention only the token that is wanted goes on. It is the last layer of a chunk.
+	last bool
 }
 
 // chunks are the numbers of prompt tokens that go through the model at once; a rest is padded to the next one.
@@ -148,9 +150,21 @@ func (p layerPlan) modes(batch []*sequence) []adapterMode {
 // as a tenth of such a layer. Programs of more rows have more to do, and take longer to compile.
 const layersTogether = 4
 
+// chunk says that a batch is a part of a prompt, of whose tokens one is wanted at most. A row with a draft wants all.
+func (p layerPlan) chunk(b batchShape) bool { return b.tokens > 1 && b.tokens != p.verify }
+
+// wanted is the batch that comes out of the layers.
+func (p layerPlan) wanted(b batchShape) batchShape {
+	if p.chunk(b) {
+		b.tokens = 1
+	}
+	return b
+}
+
 // layerRuns divides the layers into runs that have one window, in order. A window that reaches over all of the context hides nothing,
 // so that such a layer is like one without.
-func layerRuns(cfg *model.Config, s stepShape, context int) (list []layerShape) {
+func (p layerPlan) layerRuns(s stepShape, context int) (list []layerShape) {
+	cfg := p.config
 	most := 1
 	if s.rows == 1 && s.tokens == 1 {
 		most = layersTogether
@@ -164,14 +178,15 @@ func layerRuns(cfg *model.Config, s stepShape, context int) (list []layerShape) 
 			list[n-1].layers++
 			continue
 		}
-		list = append(list, layerShape{s, context, window, 1})
+		list = append(list, layerShape{stepShape: s, context: context, window: window, layers: 1})
 	}
+	list[len(list)-1].last = p.chunk(s.batchShape)
 	return list
 }
 
 // layerShapes lists the different shapes of all runs of layers.
-func layerShapes(cfg *model.Config, s stepShape, context int) (list []layerShape) {
-	for _, shape := range layerRuns(cfg, s, context) {
+func (p layerPlan) layerShapes(s stepShape, context int) (list []layerShape) {
+	for _, shape := range p.layerRuns(s, context) {
 		if !slices.Contains(list, shape) {
 			list = append(list, shape)
 		}

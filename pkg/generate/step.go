@@ -45,7 +45,7 @@ func (s *stepper) choose(batch []*sequence, batches ...batchShape) stepShape {
 	modes := s.plan.modes(batch)
 	for _, b := range batches {
 		for _, mode := range modes {
-			if shape := (stepShape{b, mode}); s.programs.has(s.base.Config, shape, s.cache.context) {
+			if shape := (stepShape{b, mode}); s.programs.has(s.plan, shape, s.cache.context) {
 				return shape
 			}
 		}
@@ -112,7 +112,7 @@ func (s *stepper) verify(seq *sequence, draft []int32, filled int) ([][]float32,
 	}
 	batch := []*sequence{seq}
 	shape := s.choose(batch, batchShape{1, s.plan.verify})
-	if !s.programs.has(s.base.Config, shape, s.cache.context) {
+	if !s.programs.has(s.plan, shape, s.cache.context) {
 		return nil, nil
 	}
 	ids := s.inputs[shape.batchShape].ids.Values()
@@ -155,7 +155,7 @@ func (s *stepper) run(shape stepShape, batch []*sequence, n int, wanted bool) ([
 	var fresh []*model.Array
 	defer func() { model.FreeAll(fresh...) }()
 	layer := 0
-	for _, run := range layerRuns(s.base.Config, shape, s.cache.context) {
+	for _, run := range s.plan.layerRuns(shape, s.cache.context) {
 		out, err := s.programs.layers[run].run(s.arguments(x, in, run, layer)...)
 		if err != nil {
 			return nil, err
@@ -173,13 +173,13 @@ func (s *stepper) run(shape stepShape, batch []*sequence, n int, wanted bool) ([
 	}
 	var logits []float32
 	if wanted {
-		args := []*model.Array{x, in.token.Array(), s.base.Norm}
-		if s.plan.plainHead(shape.batchShape) {
+		args, wanted := []*model.Array{x, s.base.Norm}, s.plan.wanted(shape.batchShape)
+		if s.plan.plainHead(wanted) {
 			args = append(args, s.base.Head)
 		} else {
 			args = append(args, s.heads...)
 		}
-		out, err := s.programs.heads[shape.batchShape].run(args...)
+		out, err := s.programs.heads[wanted].run(args...)
 		if err != nil {
 			return nil, err
 		}
@@ -250,6 +250,9 @@ func (s *stepper) arguments(x *model.Array, in *stepInputs, shape layerShape, fi
 	}
 	if shape.mode == oneAdapter {
 		list = append(list, in.start.Array())
+	}
+	if shape.last {
+		list = append(list, in.token.Array())
 	}
 	for layer := first; layer < first+shape.layers; layer++ {
 		list = append(list, s.cache.keys[layer], s.cache.values[layer])
