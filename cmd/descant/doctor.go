@@ -113,7 +113,7 @@ func speedText(p device.ProbeResult) string {
 	}
 	text += fmt.Sprintf(", %.0f in bf16", p.BF16GFLOPS)
 	if p.Kind == device.XLA && !device.CPUFacts().FastBF16() {
-		text += "; this processor has no bf16 instructions: training with dtype bf16 saves memory here, but no time"
+		text += "; this processor multiplies bf16 no faster than f32: training with dtype bf16 saves memory here, but no time"
 	}
 	return text
 }

@@ -24,7 +24,7 @@ type ProbeResult struct {
 	Error string `json:"error,omitempty"`
 	// GFLOPS is the speed of a [512,512]×[512,512] f32 matmul, best of several, transfers excluded.
 	GFLOPS float64 `json:"gflops,omitempty"`
-	// BF16GFLOPS is that of bf16 matrices with a f32 product, 0 on devices that do not use them.
+	// BF16GFLOPS is that of bf16 matrices with a f32 product, 0 on devices that do not use them. Both are computed as training does it.
 	BF16GFLOPS float64 `json:"bf16_gflops,omitempty"`
 }
 
@@ -51,7 +51,9 @@ func Probe(kind string) ProbeResult {
 func (d *Device) probe(dtype dtypes.DType) (gflops float64, err error) {
 	const n = probeSize
 	shape := shapes.Make(dtype, n, n)
-	builder := d.backend.Builder("probe")
+	backend, _ := WithOneDNN(d.backend)
+	backend, _ = WithKernels(backend)
+	builder := backend.Builder("probe")
 	main := builder.Main()
 	x, err := main.Parameter("x", shape, nil)
 	if err != nil {

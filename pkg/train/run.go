@@ -134,7 +134,7 @@ func (r *run) loadBase() (*model.Model, error) {
 			"matrices", base.Rounded, "stored", base.Config.Stored)
 	}
 	if d := r.cfg.Device; d.Kind() == device.XLA && !device.CPUFacts().FastBF16() {
-		r.cfg.Logger.Warn("this processor has no bf16 instructions: dtype bf16 saves memory here, but no time")
+		r.cfg.Logger.Warn("this processor multiplies bf16 no faster than f32: dtype bf16 saves memory here, but no time")
 	}
 	return base, nil
 }
