@@ -14,7 +14,7 @@ func TestReportTellsOfAllSteps(t *testing.T) {
 	t.Parallel()
 	env, base, out := small(t), filepath.Join(t.TempDir(), "base"), filepath.Join(t.TempDir(), "out")
 	TinyBase(t, base)
-	const steps = "60"
+	const steps = "30"
 	args := []string{"train", "--model", base, "--max-steps", steps, "--output-dir", out, "--report_to", "tensorboard"}
 	p := Launch(t, Command{Name: "descant train", Args: args, Env: env})
 	waitFor(t, p, "step 2/"+steps)
@@ -36,7 +36,7 @@ func TestReportTellsOfAllSteps(t *testing.T) {
 	if len(found) != 1 || strings.HasSuffix(found[0], ".live") {
 		t.Fatalf("event files %v", found)
 	}
-	if n := records(t, found[0]); n != 1+60 {
+	if n := records(t, found[0]); n != 1+30 {
 		t.Errorf("the event file has %d records, expected one for each step and one for its version", n)
 	}
 	for name, want := range map[string]string{"report.html": "var(--strong)", "report.png": "PNG", "manifest.json": `"name":"report.html"`} {
