@@ -73,7 +73,7 @@ const (
 // for one row, and several rows take four times as long as their multiplications.
 //
 // The fourth computes the products of several rows with a plain matrix of bf16, over either axis of it, with a result in f32: on processors with AVX2
-// but amx_bf16. oneDNN packs the whole matrix first in every execution, and XLA's own product does it, too.
+// but not amx_bf16. oneDNN and XLA pack the whole matrix first in every execution.
 //
 // A row's results in all of them do not depend on the other rows or on how many there are.
 func WithKernels(b compute.Backend) (backend compute.Backend, ok bool) {
@@ -91,6 +91,9 @@ func WithKernels(b compute.Backend) (backend compute.Backend, ok bool) {
 	}
 	return inner, true
 }
+
+// multipliesPairs tells whether kernels multiply pairs of bf16, as that is faster here than in f32.
+func multipliesPairs() bool { return C.descant_products() == C.DESCANT_PAIRS }
 
 // HasKernels tells whether b is one of [WithKernels].
 func HasKernels(b compute.Backend) bool {

@@ -9,7 +9,7 @@
 #include <string.h>
 
 // A block is WIDTH outputs. DEPTH pairs of inputs of them are a panel, which stays in the first cache while at most ROWS rows go through it, TOGETHER at a time.
-enum { WIDTH = 64, DEPTH = 64, LINE = 64, ROWS = 256, TOGETHER = 6 };
+enum { WIDTH = 64, DEPTH = 64, ROWS = 256, TOGETHER = 6 };
 
 #define DOTS
 #define EACH "linear_block.h"

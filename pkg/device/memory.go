@@ -122,11 +122,8 @@ func CPUFacts() CPU {
 	return c
 }
 
-// FastBF16 says whether the processor multiplies bf16 with instructions of its own that are faster than those for f32. Intel's
-// avx512_bf16 does half as many multiplications in a second as f32's.
-func (c CPU) FastBF16() bool {
-	return c.Has("amx_bf16") || c.Has("bf16") || c.Has("avx512_bf16") && !strings.Contains(c.Model, "Intel")
-}
+// FastBF16 says whether this processor multiplies bf16 with instructions of its own that are faster than those for f32.
+func (c CPU) FastBF16() bool { return c.Has("amx_bf16") || c.Has("bf16") || multipliesPairs() }
 
 // Has says whether the processor has the flag.
 func (c CPU) Has(flag string) bool {

@@ -10,7 +10,7 @@
 
 // WIDTH outputs lie together. DEPTH pairs of inputs of them are taken at a time: as much as stays in the first cache, and is fetched
 // while those before are used. ROWS rows go through a matrix at a time.
-enum { WIDTH = 64, DEPTH = 64, LINE = 64, ROWS = 128 };
+enum { WIDTH = 64, DEPTH = 64, ROWS = 128 };
 
 #define EACH "packed_block.h"
 #include "processors.h"

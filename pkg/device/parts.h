@@ -1,9 +1,12 @@
-// How rows and inputs are divided.
+// How rows, inputs and the cache are divided.
 
 #ifndef DESCANT_PARTS_H
 #define DESCANT_PARTS_H
 
 #include <stdint.h>
+
+// LINE is how many bytes a line of the cache has.
+enum { LINE = 64 };
 
 // parts is how many of that size, or smaller, n has.
 static inline int64_t parts(int64_t n, int64_t size) { return (n + size - 1) / size; }

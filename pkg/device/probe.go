@@ -51,9 +51,7 @@ func Probe(kind string) ProbeResult {
 func (d *Device) probe(dtype dtypes.DType) (gflops float64, err error) {
 	const n = probeSize
 	shape := shapes.Make(dtype, n, n)
-	backend, _ := WithOneDNN(d.backend)
-	backend, _ = WithKernels(backend)
-	builder := backend.Builder("probe")
+	builder := Fastest(d.backend).Builder("probe")
 	main := builder.Main()
 	x, err := main.Parameter("x", shape, nil)
 	if err != nil {

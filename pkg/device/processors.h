@@ -78,7 +78,7 @@ VECTORS
 #undef LOW
 #undef HIGH
 
-// Intel's processors take twice as long for DOT as for the same in f32.
+// Intel's processors take twice as long for DOT as for the same products in f32.
 #define HAS_DOT (__builtin_cpu_supports("avx512bf16") && __builtin_cpu_is("amd"))
 #define HAS_AVX512 (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
 #define HAS_AVX2 (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))

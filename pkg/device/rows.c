@@ -26,8 +26,11 @@ static void piece(job *j, int64_t i) {
 	}
 }
 
-// Rows that a large power of 2 lies between would take each other's places in the cache.
-int64_t rows_stride(int64_t in) { return parts(in, ROWS_LINE) * ROWS_LINE + ROWS_LINE; }
+// A line more than a row needs: rows that a large power of 2 lies between would take each other's places in the cache.
+int64_t rows_stride(int64_t in) {
+	const int64_t line = LINE / sizeof(float);
+	return (parts(in, line) + 1) * line;
+}
 
 int rows_widen(const call_frame *call, float *to, const buffer *x) {
 	int64_t rows = x->dims[0], in = x->dims[1];

@@ -3,9 +3,6 @@
 
 #include "ffi.h"
 
-// ROWS_LINE is the number of f32 in a line of the cache.
-enum { ROWS_LINE = 16 };
-
 // rows_stride is how far apart rows of so many f32 are to lie.
 int64_t rows_stride(int64_t in);
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"descant/pkg/device"
+	"descant/pkg/device/devicetest"
 	"descant/pkg/model"
 
 	"github.com/gomlx/compute/dtypes"
@@ -62,11 +63,7 @@ func attended(t *testing.T, dev *device.Device, kernel bool, cfg model.Config, c
 // widths that fill no vector, and each row with itself alone.
 func TestAttentionKernel(t *testing.T) {
 	t.Parallel()
-	dev, err := device.Open(device.XLA)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { dev.Close() })
+	dev := devicetest.Open(t, device.XLA)
 	for _, c := range []struct{ heads, kvHeads, dim, context, window int }{
 		{14, 2, 64, 256, 0}, {4, 4, 8, 40, 0}, {6, 2, 20, 100, 7}, {3, 1, 50, 33, 40}, {2, 2, 128, 70, 1},
 	} {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"descant/pkg/device"
+	"descant/pkg/device/devicetest"
 	"descant/pkg/model"
 
 	"github.com/gomlx/compute/dtypes"
@@ -41,11 +42,7 @@ func adaptedRows(t *testing.T, dev *device.Device, dtype dtypes.DType, kernel bo
 // of several ranks, rows without one, and sizes that fill no vector; and each row with the same one alone.
 func TestKernelGivesWhatMasksGive(t *testing.T) {
 	t.Parallel()
-	dev, err := device.Open(device.XLA)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { dev.Close() })
+	dev := devicetest.Open(t, device.XLA)
 	for _, dtype := range []dtypes.DType{dtypes.Float32, dtypes.BFloat16} {
 		for _, size := range [][3]int{{37, 45, 3}, {64, 128, 32}, {1, 1, 1}, {300, 17, 96}} {
 			t.Run(fmt.Sprint(dtype, size), func(t *testing.T) {
@@ -119,11 +116,7 @@ func TestKernelGivesWhatMasksGive(t *testing.T) {
 // TestKernelRefusesColumnsThatAreNotThere gives the kernel a range beyond the columns: an error, and the process goes on.
 func TestKernelRefusesColumnsThatAreNotThere(t *testing.T) {
 	t.Parallel()
-	dev, err := device.Open(device.XLA)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { dev.Close() })
+	dev := devicetest.Open(t, device.XLA)
 	ones := slices.Repeat([]float32{1}, 64)
 	for _, ranges := range [][]int32{{0, 5}, {-1, 2}, {3, 2}} {
 		if _, err := adaptedRows(t, dev, dtypes.Float32, true, ones[:4], ranges, ones[:2*4*4], ones[:4*3], ones[:4*2]); err == nil ||

@@ -173,13 +173,13 @@ func (s *stepper) run(shape stepShape, batch []*sequence, n int, wanted bool) ([
 	}
 	var logits []float32
 	if wanted {
-		args, wanted := []*model.Array{x, s.base.Norm}, s.plan.wanted(shape.batchShape)
-		if s.plan.plainHead(wanted) {
+		args, last := []*model.Array{x, s.base.Norm}, s.plan.wanted(shape.batchShape)
+		if s.plan.plainHead(last) {
 			args = append(args, s.base.Head)
 		} else {
 			args = append(args, s.heads...)
 		}
-		out, err := s.programs.heads[wanted].run(args...)
+		out, err := s.programs.heads[last].run(args...)
 		if err != nil {
 			return nil, err
 		}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"descant/pkg/device"
+	"descant/pkg/device/devicetest"
 
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
@@ -15,11 +16,7 @@ import (
 // one block, several and unequal ones, without and with a window and documents, and in bf16 with that in f32.
 func TestAttendCausal(t *testing.T) {
 	t.Parallel()
-	dev, err := device.Open(device.Auto)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { dev.Close() })
+	dev := devicetest.Open(t, device.Auto)
 	const batch, heads, kvHeads, dim = 2, 4, 2, 8
 	for name, c := range map[string]struct {
 		seq, window, document, blocks int

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"descant/pkg/device"
+	"descant/pkg/device/devicetest"
 
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
@@ -14,11 +15,7 @@ import (
 // batches and both dtypes.
 func TestOneDNNProducts(t *testing.T) {
 	t.Parallel()
-	dev, err := device.Open(device.XLA)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { dev.Close() })
+	dev := devicetest.Open(t, device.XLA)
 	backend, ok := device.WithOneDNN(dev.Backend())
 	type product struct {
 		x, y         []int

@@ -25,13 +25,8 @@ type Compiler struct {
 // NewCompiler compiles for the given backend.
 func NewCompiler(backend compute.Backend) *Compiler { return &Compiler{backend: backend} }
 
-// NewFastCompiler is [NewCompiler] with products in oneDNN ([device.WithOneDNN]) and the kernels of [device.WithKernels] where the backend has them. How
-// the sums of products in oneDNN are ordered may depend on the number of rows.
-func NewFastCompiler(backend compute.Backend) *Compiler {
-	backend, _ = device.WithOneDNN(backend)
-	backend, _ = device.WithKernels(backend)
-	return NewCompiler(backend)
-}
+// NewFastCompiler is [NewCompiler] with [device.Fastest]. How the sums of products in oneDNN are ordered may depend on the number of rows.
+func NewFastCompiler(backend compute.Backend) *Compiler { return NewCompiler(device.Fastest(backend)) }
 
 // Backend is the backend that programs run on.
 func (c *Compiler) Backend() compute.Backend { return c.backend }

@@ -2,8 +2,10 @@ package systemtest
 
 import (
 	"encoding/binary"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,10 +16,10 @@ func TestReportTellsOfAllSteps(t *testing.T) {
 	t.Parallel()
 	env, base, out := small(t), filepath.Join(t.TempDir(), "base"), filepath.Join(t.TempDir(), "out")
 	TinyBase(t, base)
-	const steps = "30"
-	args := []string{"train", "--model", base, "--max-steps", steps, "--output-dir", out, "--report_to", "tensorboard"}
+	const steps = 30
+	args := []string{"train", "--model", base, "--max-steps", strconv.Itoa(steps), "--output-dir", out, "--report_to", "tensorboard"}
 	p := Launch(t, Command{Name: "descant train", Args: args, Env: env})
-	waitFor(t, p, "step 2/"+steps)
+	waitFor(t, p, fmt.Sprint("step 2/", steps))
 	if live := boards(t, out); len(live) != 1 || !strings.HasSuffix(live[0], ".live") {
 		t.Errorf("while it trains there are %v", live)
 	}
@@ -36,7 +38,7 @@ func TestReportTellsOfAllSteps(t *testing.T) {
 	if len(found) != 1 || strings.HasSuffix(found[0], ".live") {
 		t.Fatalf("event files %v", found)
 	}
-	if n := records(t, found[0]); n != 1+30 {
+	if n := records(t, found[0]); n != 1+steps {
 		t.Errorf("the event file has %d records, expected one for each step and one for its version", n)
 	}
 	for name, want := range map[string]string{"report.html": "var(--strong)", "report.png": "PNG", "manifest.json": `"name":"report.html"`} {
