@@ -3,6 +3,7 @@ package systemtest
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -14,7 +15,7 @@ import (
 	"descant/pkg/pb"
 )
 
-// Late is how long a job may take to get where a test waits for it, on a busy machine.
+// Late is how long a job may be silent before a test gives it up, on a busy machine. A job that goes on tells of every step.
 const Late = 120 * time.Second
 
 // Raw is a plain NATS connection, as any program has it.
@@ -31,13 +32,15 @@ func (s *System) Raw(t testing.TB) *nats.Conn {
 // Events collects the events of a job (or of all, "*") until enough returns true, and returns them.
 func (s *System) Events(t testing.TB, job string, from uint64, enough func(*pb.Event) bool) []*pb.Event {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), Late)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	silence := time.AfterFunc(Late, func() { cancel(fmt.Errorf("no event for %s", Late)) })
+	defer silence.Stop()
 	var all []*pb.Event
 	for event, err := range s.Bus.Follow(ctx, job, bus.FollowOptions{From: from}) {
 		if err != nil {
 			break
 		}
+		silence.Reset(Late)
 		all = append(all, event)
 		if enough(event) {
 			return all
@@ -49,7 +52,7 @@ func (s *System) Events(t testing.TB, job string, from uint64, enough func(*pb.E
 	for _, event := range all {
 		t.Logf("event %d %s %s: %s %v", event.GetSeq(), event.GetType(), event.GetState(), event.GetMessage(), event.GetError())
 	}
-	t.Fatalf("job %s did not get there (error of the wait: %v)", job, ctx.Err())
+	t.Fatalf("job %s did not get there (error of the wait: %v)", job, context.Cause(ctx))
 	return nil
 }
 

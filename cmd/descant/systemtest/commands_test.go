@@ -22,15 +22,28 @@ type result struct {
 	out, errors string
 }
 
-// descant runs one command line to its end.
+// printed keeps what a command prints, each piece of which puts off the end of the test's patience.
+type printed struct {
+	bytes.Buffer
+	silence *time.Timer
+}
+
+func (p *printed) Write(piece []byte) (int, error) {
+	p.silence.Reset(2 * Late)
+	return p.Buffer.Write(piece)
+}
+
+// descant runs one command line to its end, and kills it when it prints nothing for long.
 func descant(t *testing.T, env []string, args ...string) result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*Late)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	silence := time.AfterFunc(2*Late, cancel)
+	defer silence.Stop()
 	cmd := exec.CommandContext(ctx, Binary(t), args...)
 	cmd.Dir = t.TempDir()
 	cmd.Env = append(Environment(), env...)
-	var out, problems bytes.Buffer
+	out, problems := printed{silence: silence}, printed{silence: silence}
 	cmd.Stdout, cmd.Stderr = &out, &problems
 	err := cmd.Run()
 	var exit *exec.ExitError

@@ -16,7 +16,7 @@ func TestReportTellsOfAllSteps(t *testing.T) {
 	t.Parallel()
 	env, base, out := small(t), filepath.Join(t.TempDir(), "base"), filepath.Join(t.TempDir(), "out")
 	TinyBase(t, base)
-	const steps = 30
+	const steps = 60
 	args := []string{"train", "--model", base, "--max-steps", strconv.Itoa(steps), "--output-dir", out, "--report_to", "tensorboard"}
 	p := Launch(t, Command{Name: "descant train", Args: args, Env: env})
 	waitFor(t, p, fmt.Sprint("step 2/", steps))
