@@ -2,6 +2,7 @@ package generate
 
 import (
 	"fmt"
+	"slices"
 
 	"descant/pkg/model"
 
@@ -9,14 +10,15 @@ import (
 )
 
 // cache holds the keys and values of all rows and layers, [rows, heads, context, D] f32 each. Its context grows
-// through a few fixed sizes, so that short conversations do not pay for the longest one.
+// through a few fixed sizes, so that short conversations do not pay for the longest one. Where the graphs update it, each step is given
+// the arrays for good and gives them back: one that fails may have lost some.
 type cache struct {
 	backend compute.Backend
 	config  *model.Config
 	rows    int
 	context int
 	inPlace bool
-	// keys and values of each layer; the writable ones are set in place, the plain ones where the graphs update.
+	// keys and values of each layer, and in place the writable arrays that they are.
 	keys, values     []*model.Array
 	keysIn, valuesIn []*model.Writable[float32]
 }
@@ -59,31 +61,60 @@ func (c *cache) old(kind, layer int) *model.Array {
 
 // add appends the array of one more layer, with the first keep positions of old.
 func (c *cache) add(kind int, old *model.Array, oldContext, keep int) error {
-	w, err := model.NewWritable[float32](c.backend, c.rows, c.config.KVHeads, c.context, c.config.HeadDim)
-	if err != nil {
-		return err
-	}
+	var content []float32
 	if old != nil && keep > 0 {
-		content, err := model.Download[float32](old)
-		if err != nil {
-			w.Free()
+		var err error
+		if content, err = model.Download[float32](old); err != nil {
 			return err
 		}
-		dim := c.config.HeadDim
-		for i := range c.rows * c.config.KVHeads {
-			from, to := content[i*oldContext*dim:], w.Values()[i*c.context*dim:]
-			copy(to[:keep*dim], from[:keep*dim])
+	}
+	fill := func(to []float32) error {
+		for i := 0; content != nil && i < c.rows*c.config.KVHeads; i++ {
+			dim := c.config.HeadDim
+			copy(to[i*c.context*dim:][:keep*dim], content[i*oldContext*dim:])
+		}
+		return nil
+	}
+	var array *model.Array
+	if dims := []int{c.rows, c.config.KVHeads, c.context, c.config.HeadDim}; c.inPlace {
+		w, err := model.NewWritable[float32](c.backend, dims...)
+		if err != nil {
+			return err
+		}
+		_ = fill(w.Values()) // of memory, which does not fail
+		array = w.Array()
+		c.keysIn, c.valuesIn = appendTo(kind, c.keysIn, c.valuesIn, w)
+	} else {
+		var err error
+		if array, err = model.Fill(c.backend, fill, dims...); err != nil {
+			return err
 		}
 	}
-	if err := w.Commit(); err != nil {
-		w.Free()
+	c.keys, c.values = appendTo(kind, c.keys, c.values, array)
+	return nil
+}
+
+// appendTo appends to the keys (kind 0) or the values (1).
+func appendTo[T any](kind int, keys, values []T, one T) (k, v []T) {
+	if kind == 0 {
+		return append(keys, one), values
+	}
+	return keys, append(values, one)
+}
+
+// lost says that a step that failed has taken something of the cache with it.
+func (c *cache) lost() bool {
+	return slices.ContainsFunc(slices.Concat(c.keys, c.values), func(a *model.Array) bool { return a.Freed() })
+}
+
+// renew makes an empty cache of the same size.
+func (c *cache) renew() error {
+	next := newCache(c.backend, c.config, c.rows, c.inPlace)
+	if err := next.resize(c.context, 0); err != nil {
 		return err
 	}
-	if kind == 0 {
-		c.keysIn, c.keys = append(c.keysIn, w), append(c.keys, w.Array())
-	} else {
-		c.valuesIn, c.values = append(c.valuesIn, w), append(c.values, w.Array())
-	}
+	c.free()
+	*c = *next
 	return nil
 }
 
@@ -124,10 +155,8 @@ func (c *cache) writeBlock(row, from int, content []float32) {
 	c.eachPart(row, from, func(at int, part []float32) { copy(part, content[at:]) })
 }
 
-// replace takes the updated arrays of a layer (not in place only).
+// replace takes the updated arrays of a layer, whose old ones the step was given (not in place only).
 func (c *cache) replace(layer int, keys, values *model.Array) {
-	c.keys[layer].Free()
-	c.values[layer].Free()
 	c.keys[layer], c.values[layer] = keys, values
 }
 

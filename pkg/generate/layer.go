@@ -76,12 +76,19 @@ func (p layerPlan) inputs(s layerShape) (common, own []input) {
 }
 
 // compileLayers compiles a run of decoder layers over a key/value cache. Its results are x, [rows, 1, hidden] after the last layer of a chunk, and then in place: the new keys
-// and values [layers, rows, tokens, 2, key/value heads, D]; otherwise the updated keys and values of each layer.
+// and values [layers, rows, tokens, 2, key/value heads, D]; otherwise the keys and values of each layer, which are donated, updated.
 func compileLayers(c *model.Compiler, plan layerPlan, s layerShape) (*model.Program, error) {
 	common, own := plan.inputs(s)
 	var list []shapes.Shape
 	for _, w := range slices.Concat(common, slices.Repeat(own, s.layers)) {
 		list = append(list, w.shape)
+	}
+	var donations []model.Donation
+	if !plan.inPlace {
+		for layer := range s.layers {
+			keys := len(common) + layer*len(own) // and behind them the values
+			donations = append(donations, model.Donation{Input: keys, Output: 1 + 2*layer}, model.Donation{Input: keys + 1, Output: 2 + 2*layer})
+		}
 	}
 	name := fmt.Sprintf("%d layers of %d rows, %d tokens, context %d, window %d, adapters %d, last %t", s.layers, s.rows, s.tokens, s.context, s.window, s.mode, s.last)
 	return c.Compile(name, list, func(_ *Graph, nodes []*Node) []*Node {
@@ -106,7 +113,7 @@ func compileLayers(c *model.Compiler, plan layerPlan, s layerShape) (*model.Prog
 			caches = []*Node{Stack(caches, 0)}
 		}
 		return append([]*Node{x}, caches...)
-	})
+	}, donations...)
 }
 
 // build gives x, and then in place: the new keys and values; otherwise both caches.
@@ -119,7 +126,13 @@ func (l *layerGraph) build() (*Node, []*Node) {
 	block := model.NewBlock(l.config, in, l.linear)
 	q, k, v := block.QKV(in["x"])
 	q, k, v = block.Heads(q, k, v, in["cos"], in["sin"])
-	x, attention := in["x"], l.attend(q, k, v)
+	keys, values := in["keys"], in["values"]
+	if !l.inPlace {
+		// What is new lies behind the filled positions, where nobody looks: the same attention, but the cache as it was is not needed any
+		// more, so that it is written over and not copied.
+		keys, values = l.update(keys, k), l.update(values, v)
+	}
+	x, attention := in["x"], l.attend(q, k, v, keys, values)
 	if l.shape.last {
 		x, attention, l.ranges = l.wantedToken(x), l.wantedToken(attention), in["ranges"]
 	}
@@ -129,7 +142,7 @@ func (l *layerGraph) build() (*Node, []*Node) {
 	if l.inPlace {
 		return x, []*Node{Stack([]*Node{k, v}, 2)}
 	}
-	return x, []*Node{l.update(in["keys"], k), l.update(in["values"], v)}
+	return x, []*Node{keys, values}
 }
 
 // wantedToken takes the token that is wanted out of x [1, tokens, width]: [1, 1, width].
@@ -138,9 +151,9 @@ func (l *layerGraph) wantedToken(x *Node) *Node {
 	return Reshape(Gather(Reshape(x, l.shape.tokens, width), Reshape(l.in["token"], 1, 1)), 1, 1, width)
 }
 
-// attend is [model.AttendCached] for the rows of the batch.
-func (l *layerGraph) attend(q, k, v *Node) *Node {
-	keys, values, cached, index, window := l.in["keys"], l.in["values"], l.in["cached"], l.in["rows"], l.shape.window
+// attend is [model.AttendCached] for the rows of the batch, with the whole cache.
+func (l *layerGraph) attend(q, k, v, keys, values *Node) *Node {
+	cached, index, window := l.in["cached"], l.in["rows"], l.shape.window
 	if !l.kernels || l.shape.tokens > 1 {
 		return model.AttendCached(q, k, v, pick(keys, index), pick(values, index), cached, window)
 	}

@@ -2,6 +2,7 @@ package generate
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -127,7 +128,7 @@ func (e *Engine) prefill(rows []*sequence) {
 	before := next.cached
 	logits, err := e.steps.prefill(next, longest(rows))
 	if err != nil {
-		e.finish(rows, next, err)
+		e.fail(rows, []*sequence{next}, err)
 		return
 	}
 	e.count(0, int64(next.cached-before), 0)
@@ -169,19 +170,20 @@ func (e *Engine) decode(rows []*sequence) {
 		}
 	}
 	for _, s := range ready {
+		if rows[s.row] != s {
+			return // a draft has failed, and all rows with it
+		}
 		if draft := e.draft(s, len(ready)); draft == nil || !e.speculate(rows, s, draft) {
 			batch = append(batch, s)
 		}
 	}
-	if len(batch) == 0 {
+	if len(batch) == 0 || rows[batch[0].row] != batch[0] {
 		return
 	}
 	start := time.Now()
 	logits, err := e.steps.decode(batch, longest(rows))
 	if err != nil {
-		for _, s := range batch {
-			e.finish(rows, s, err)
-		}
+		e.fail(rows, batch, err)
 		return
 	}
 	if n := len(batch); n <= max(1, e.steps.inTurn) {
@@ -191,6 +193,23 @@ func (e *Engine) decode(rows []*sequence) {
 	for i, s := range batch {
 		e.take(rows, s, logits[i])
 	}
+}
+
+// fail ends the sequences of a step that failed, and if the cache went with it, all that were in there.
+func (e *Engine) fail(rows, batch []*sequence, err error) {
+	for _, s := range batch {
+		e.finish(rows, s, err)
+	}
+	if !e.steps.cache.lost() {
+		return
+	}
+	for _, s := range rows {
+		if s != nil {
+			e.finish(rows, s, fmt.Errorf("the step of another request failed, and the cache with it: %w", err))
+		}
+	}
+	// Where even this fails, so does the next step, and it is tried again.
+	_ = e.steps.cache.renew()
 }
 
 // longest is the number of positions of the cache that hold something.

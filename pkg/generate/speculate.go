@@ -79,7 +79,7 @@ func (e *Engine) speculate(rows []*sequence, s *sequence, draft []int32) bool {
 	start := time.Now()
 	logits, err := e.steps.verify(s, draft, longest(rows))
 	if err != nil {
-		e.finish(rows, s, err)
+		e.fail(rows, []*sequence{s}, err)
 		return true
 	}
 	if logits == nil {

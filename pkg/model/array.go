@@ -38,6 +38,9 @@ func (a *Array) Free() {
 	a.buffer = nil
 }
 
+// Freed says that the array has no memory any more.
+func (a *Array) Freed() bool { return a.buffer == nil }
+
 // FreeAll frees every array of a list.
 func FreeAll(arrays ...*Array) {
 	for _, a := range arrays {

@@ -37,25 +37,38 @@ func (c *Compiler) Compilations() int { return int(c.count.Load()) }
 // Spent is the time that compiling has taken so far.
 func (c *Compiler) Spent() time.Duration { return time.Duration(c.spent.Load()) }
 
-// Program is a compiled graph. It may be run from several goroutines.
+// Program is a compiled graph. It may be run from several goroutines, unless it takes donations.
 type Program struct {
 	name   string
 	inputs []shapes.Shape
 	output []shapes.Shape
 	exec   compute.Executable
+	// donated says of each input whether a run takes its memory; nil if of none.
+	donated []bool
 }
+
+// Donation gives the memory of an input to an output of the same shape, by their places.
+type Donation struct{ Input, Output int }
 
 // Compile builds a graph whose parameters have the given shapes and compiles it. build panics on errors, as
 // graph functions do; the panic comes back as an error here.
-func (c *Compiler) Compile(name string, inputs []shapes.Shape, build func(g *Graph, in []*Node) []*Node) (*Program, error) {
+func (c *Compiler) Compile(name string, inputs []shapes.Shape, build func(g *Graph, in []*Node) []*Node, donations ...Donation) (*Program, error) {
 	start := time.Now()
 	p := &Program{name: name, inputs: inputs}
+	parameter := func(i int) string { return fmt.Sprintf("in%d", i) }
+	outputs := map[string]int{}
+	for _, d := range donations {
+		if p.donated == nil {
+			p.donated = make([]bool, len(inputs))
+		}
+		p.donated[d.Input], outputs[parameter(d.Input)] = true, d.Output
+	}
 	var compileErr error
 	err := exceptions.TryCatch[error](func() {
-		g := NewGraph(c.backend, name)
+		g := NewGraph(device.Donating(c.backend, outputs), name)
 		params := make([]*Node, len(inputs))
 		for i, shape := range inputs {
-			params[i] = Parameter(g, fmt.Sprintf("in%d", i), shape)
+			params[i] = Parameter(g, parameter(i), shape)
 		}
 		compileErr = g.Compile(build(g, params)...)
 		p.exec = g.Executable()
@@ -69,7 +82,8 @@ func (c *Compiler) Compile(name string, inputs []shapes.Shape, build func(g *Gra
 	return p, nil
 }
 
-// Run executes the program. The inputs stay valid and remain the caller's to free, as do the outputs.
+// Run executes the program. The inputs stay valid and remain the caller's to free, as do the outputs. Only donated inputs are freed, even
+// if the run fails.
 func (p *Program) Run(inputs ...*Array) ([]*Array, error) {
 	if len(inputs) != len(p.inputs) {
 		return nil, fmt.Errorf("run %s: %d inputs given, %d expected", p.name, len(inputs), len(p.inputs))
@@ -82,7 +96,12 @@ func (p *Program) Run(inputs ...*Array) ([]*Array, error) {
 		}
 		buffers[i] = in.buffer
 	}
-	results, err := p.exec.Execute(buffers, nil, 0)
+	results, err := p.exec.Execute(buffers, p.donated, 0)
+	for i, donated := range p.donated {
+		if donated {
+			inputs[i].Free() // what is left of it
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("run %s: %w", p.name, err)
 	}
