@@ -142,14 +142,14 @@ func run(ctx context.Context) error {
 
 func measureAll(ctx context.Context, o options, own *engine, peers []*peer) (results []result, err error) {
 	fmt.Printf("model %s, prompts of %d tokens, answers of %d\n", o.model, o.prompt, o.tokens)
-	fmt.Printf("%-14s %-11s %7s %12s %12s %14s %10s\n", "engine", "adapters", "streams", "first token", "slowest", "between tokens", "tokens/s")
+	fmt.Printf("%-14s %-11s %7s %12s %12s %14s %10s %11s\n", "engine", "adapters", "streams", "first token", "slowest", "between tokens", "tokens/s", "answering")
 	note := func(name string, setup adapters, round, streams int, m measurement, measureErr error) bool {
 		if measureErr != nil {
 			err = fmt.Errorf("measure %s, %s, %d streams: %w", name, setup.name, streams, measureErr)
 			return false
 		}
-		fmt.Printf("%-14s %-11s %7d %10.0fms %10.0fms %12.1fms %10.1f\n", name, setup.name, streams,
-			1000*m.FirstToken, 1000*m.SlowestFirstToken, 1000*m.BetweenTokens, m.TokensPerSecond)
+		fmt.Printf("%-14s %-11s %7d %10.0fms %10.0fms %12.1fms %10.1f %11s\n", name, setup.name, streams,
+			1000*m.FirstToken, 1000*m.SlowestFirstToken, 1000*m.BetweenTokens, m.TokensPerSecond, m.answering())
 		results = append(results, result{name, setup.name, round, streams, m})
 		return true
 	}
@@ -189,11 +189,23 @@ type measurement struct {
 	BetweenTokens float64 `json:"between_tokens"`
 	// TokensPerSecond is all tokens by the time until the last stream has ended, prompts included.
 	TokensPerSecond float64 `json:"tokens_per_second"`
+	// Answering is the tokens per second while all streams answer: from the time when the last prompt was read until the first stream has
+	// ended. It is 0 where the first stream ends before the last one begins.
+	Answering float64 `json:"answering"`
+}
+
+// answering is m.Answering for the table.
+func (m measurement) answering() string {
+	if m.Answering == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f", m.Answering)
 }
 
 // summarize takes the times of the tokens of every stream.
 func summarize(start time.Time, streams [][]time.Time) (m measurement) {
 	var last time.Time
+	all, oneEnds := start, streams[0][len(streams[0])-1] // when all streams answer, and when one has ended
 	tokens, gaps := 0, 0
 	for _, times := range streams {
 		first := times[0].Sub(start).Seconds()
@@ -206,6 +218,23 @@ func summarize(start time.Time, streams [][]time.Time) (m measurement) {
 		if end.After(last) {
 			last = end
 		}
+		if end.Before(oneEnds) {
+			oneEnds = end
+		}
+		if times[0].After(all) {
+			all = times[0]
+		}
+	}
+	answered := 0
+	for _, times := range streams {
+		for _, at := range times {
+			if at.After(all) && !at.After(oneEnds) {
+				answered++
+			}
+		}
+	}
+	if answered > 0 {
+		m.Answering = float64(answered) / oneEnds.Sub(all).Seconds()
 	}
 	m.BetweenTokens /= float64(gaps)
 	m.TokensPerSecond = float64(tokens) / last.Sub(start).Seconds()
