@@ -14,8 +14,8 @@ type extended struct {
 	compute.Backend
 	// oneDNN computes what it can, but what kernels compute.
 	oneDNN bool
-	// kernels are those of functions, packs that of packed products, linear that of plain ones.
-	kernels, packs, linear bool
+	// kernels are those of functions, packs that of packed products, linear that of plain ones, halves that of [Halves].
+	kernels, packs, linear, halves bool
 }
 
 type extendedBuilder struct {

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { DTYPE_S32 = 4, DTYPE_F32 = 11, DTYPE_BF16 = 16 };
+enum { DTYPE_S32 = 4, DTYPE_U16 = 7, DTYPE_F32 = 11, DTYPE_BF16 = 16 };
 
 typedef struct extension {
 	size_t size;

@@ -30,6 +30,9 @@ const BGMV = "descant_bgmv"
 // Attend begins the names of others of them.
 const Attend = "descant_attend"
 
+// Halves begins the names of others, where [HasHalves] says so.
+const Halves = "descant_halves"
+
 // The names of the other kernels: the product with a packed matrix, and with a plain one over its second axis and its first.
 const (
 	packedKernel = "descant_packed"
@@ -37,7 +40,7 @@ const (
 	pullKernel   = "descant_pull"
 )
 
-// WithKernels returns a backend that shares everything with b and has, on XLA's CPU client, four kernels of this package, in C. ok is
+// WithKernels returns a backend that shares everything with b and has, on XLA's CPU client, the kernels of this package, in C. ok is
 // false, and the backend is b itself, where there is no such client or its plugin takes no such kernel. The body of a
 // function is for other backends.
 //
@@ -75,6 +78,13 @@ const (
 // The fourth computes the products of several rows with a plain matrix of bf16, over either axis of it, with a result in f32: on processors with AVX2
 // but not amx_bf16. oneDNN and XLA pack the whole matrix first in every execution.
 //
+// The fifth is the third on all processors with AVX2, with rows in f32 and a matrix of f32 values of which only the upper halves are there, the lower
+// being zero, as bf16 files have them. It computes the calls of functions whose name begins with [Halves]:
+//
+//	x       [rows, in]          f32
+//	matrix  [out/64, in, 64]    uint16, in the layout of [PacksProducts]
+//	y       [rows, out]         f32, the result
+//
 // A row's results in all of them do not depend on the other rows or on how many there are.
 func WithKernels(b compute.Backend) (backend compute.Backend, ok bool) {
 	inner, isExtended := b.(extended)
@@ -86,6 +96,7 @@ func WithKernels(b compute.Backend) (backend compute.Backend, ok bool) {
 		return b, false
 	}
 	inner.kernels = true
+	inner.halves = C.descant_products() != C.DESCANT_OTHER
 	if products := C.descant_products(); products != C.DESCANT_OTHER && !CPUFacts().Has("amx_bf16") {
 		inner.packs, inner.linear = !inner.oneDNN || products == C.DESCANT_F32, true
 	}
@@ -99,6 +110,12 @@ func multipliesPairs() bool { return C.descant_products() == C.DESCANT_PAIRS }
 func HasKernels(b compute.Backend) bool {
 	e, ok := b.(extended)
 	return ok && e.kernels
+}
+
+// HasHalves tells whether b computes the calls of functions whose name begins with [Halves].
+func HasHalves(b compute.Backend) bool {
+	e, ok := b.(extended)
+	return ok && e.halves
 }
 
 // registerKernels makes the kernels known to the plugin, once in a process, as the plugin is there once.
@@ -125,11 +142,8 @@ func (f extendedFunction) Call(target compute.Function, inputs ...compute.Value)
 	if other, ok := target.(extendedFunction); ok {
 		target = other.Function
 	}
-	name, results := BGMV, bgmvResults
-	if strings.HasPrefix(target.Name(), Attend) {
-		name, results = Attend, attendResults
-	}
-	if !f.builder.with.kernels || !strings.HasPrefix(target.Name(), name) {
+	kernel := f.builder.with.kernelOf(target.Name())
+	if kernel.name == "" {
 		return f.Function.Call(target, inputs...)
 	}
 	var in []shapes.Shape
@@ -140,11 +154,38 @@ func (f extendedFunction) Call(target compute.Function, inputs ...compute.Value)
 		}
 		in = append(in, shape)
 	}
-	out, err := results(in)
+	out, err := kernel.results(in)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", target.Name(), err)
 	}
-	return foreignCall(f.Function, name, out, inputs...)
+	return foreignCall(f.Function, kernel.name, out, inputs...)
+}
+
+// kernel is what computes the calls of a function: its name for the plugin, and the shapes of the results for those of the inputs.
+type kernel struct {
+	name    string
+	results func(in []shapes.Shape) ([]shapes.Shape, error)
+}
+
+// kernelOf is the kernel for a function, or none.
+func (e extended) kernelOf(function string) kernel {
+	switch {
+	case e.kernels && strings.HasPrefix(function, BGMV):
+		return kernel{BGMV, bgmvResults}
+	case e.kernels && strings.HasPrefix(function, Attend):
+		return kernel{Attend, attendResults}
+	case e.halves && strings.HasPrefix(function, Halves):
+		return kernel{packedKernel, halvesResults}
+	}
+	return kernel{}
+}
+
+// halvesResults are the shapes of the results for those of x and the matrix.
+func halvesResults(in []shapes.Shape) ([]shapes.Shape, error) {
+	if len(in) != 2 || in[0].Rank() != 2 || in[1].Rank() != 3 {
+		return nil, fmt.Errorf("it takes x [rows, in] and a packed matrix, not %v", in)
+	}
+	return []shapes.Shape{shapes.Make(dtypes.Float32, in[0].Dim(0), in[1].Dim(0)*in[1].Dim(2))}, nil
 }
 
 // bgmvResults are the shapes of the results for those of x, ranges, A and the Bs. What else must be true of them the kernel checks.

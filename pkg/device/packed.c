@@ -1,4 +1,4 @@
-// The product of rows with a packed matrix of bf16.
+// The product of rows with a packed matrix, of bf16 or of the upper halves of f32: the same bits, but for halves the rows are f32.
 
 #include "ffi.h"
 #include "kernels.h"
@@ -36,10 +36,11 @@ static void piece(job *j, int64_t i) {
 ffi_error *ffi_packed(call_frame *call) {
 	if (call->args.count != 2 || call->results.count != 1) return ffi_fail(call, "packed product: takes x and the matrix, and gives one result");
 	const buffer *x = call->args.list[0], *matrix = call->args.list[1], *y = call->results.list[0];
-	if (x->rank != 2 || x->dtype != DTYPE_BF16) return ffi_fail(call, "packed product: x is not [rows, in] bf16");
+	int halves = x->dtype == DTYPE_F32;
+	if (x->rank != 2 || (x->dtype != DTYPE_BF16 && !halves)) return ffi_fail(call, "packed product: x is not [rows, in] bf16 or f32");
 	int64_t rows = x->dims[0], in = x->dims[1];
-	if (matrix->rank != 3 || matrix->dtype != DTYPE_BF16 || matrix->dims[1] != in || in % 2 != 0 || matrix->dims[2] != WIDTH)
-		return ffi_fail(call, "packed product: the matrix is not [out/64, in, 64] bf16, with an even number of inputs");
+	if (matrix->rank != 3 || matrix->dtype != (halves ? DTYPE_U16 : DTYPE_BF16) || matrix->dims[1] != in || in % 2 != 0 || matrix->dims[2] != WIDTH)
+		return ffi_fail(call, "packed product: the matrix is not [out/64, in, 64] bf16, or for x in f32 u16, with an even number of inputs");
 	int64_t blocks = matrix->dims[0];
 	if (!ffi_matrix(y, DTYPE_F32, rows, blocks * WIDTH)) return ffi_fail(call, "packed product: the result is not [rows, out] f32");
 	packed *w = malloc(sizeof *w + rows * rows_stride(in) * sizeof *w->x);

@@ -11,9 +11,12 @@ import (
 	"descant/pkg/device"
 	"descant/pkg/hub/hubtest"
 	"descant/pkg/model"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
 )
 
-// TestArrangementsGiveTheSameLogits compares matrices that are packed, or cut into three unequal pieces, with plain ones:
+// TestArrangementsGiveTheSameLogits compares matrices that are packed, or cut into three unequal pieces, with plain ones, and halves with f32:
 // behind a prompt of two chunks, in a batch of four rows, and behind a draft.
 func TestArrangementsGiveTheSameLogits(t *testing.T) {
 	t.Parallel()
@@ -23,38 +26,47 @@ func TestArrangementsGiveTheSameLogits(t *testing.T) {
 	if err := hubtest.MakeCheckpoint(dir, "../../models/tiny", shape); err != nil {
 		t.Fatal(err)
 	}
-	plain, names := logitsOf(t, dev, dir, arrangement{widest: 4096})
+	bf16, names := logitsOf(t, dev, dir, model.LoadBF16On, arrangement{widest: 4096})
 	if slices.Contains(names, piece("mlp.down_proj.weight", 0)) {
 		t.Errorf("matrices are cut: %v", names)
 	}
-	for name, a := range map[string]arrangement{"packed": fastest(), "cut": {widest: 350}} {
-		got, names := logitsOf(t, dev, dir, a)
+	f32, _ := logitsOf(t, dev, dir, model.LoadOn, arrangement{})
+	packed := []string{"self_attn.q_proj+self_attn.k_proj+self_attn.v_proj.weight[12 512 64]", "up_proj.weight[32 512 64]",
+		"down_proj.weight[8 1024 64]", "head[48 512 64]"}
+	plain := []string{"q_proj.weight[512 512]"}
+	either := func(is bool) []string {
+		if is {
+			return packed
+		}
+		return plain
+	}
+	fast := device.Fastest(dev.Backend())
+	for name, c := range map[string]struct {
+		load  func(compute.Backend, string) (*model.Model, error)
+		a     arrangement
+		want  [][]float32
+		limit float64 // of the largest logit
+		names []string
+	}{
+		"packed":        {model.LoadBF16On, fastest(), bf16, 5e-3, either(device.PacksProducts(fast))},
+		"cut":           {model.LoadBF16On, arrangement{widest: 350}, bf16, 5e-3, []string{piece("mlp.down_proj.weight", 2) + "[512 342]"}},
+		"packed halves": {model.LoadHalvesOn, fastest(), f32, 1e-5, packed},
+		"wide halves":   {model.LoadHalvesOn, arrangement{}, f32, 1e-5, []string{"down_proj.weight[1024 512]", "k_proj.weight[512 128]", "head[3072 512]"}},
+	} {
+		got, names := logitsOf(t, dev, dir, c.load, c.a)
 		text := strings.Join(names, " ")
-		switch name {
-		case "packed":
-			if !model.NewFastCompiler(dev.Backend()).Packs() {
-				if !strings.Contains(text, "q_proj.weight[512 512]") {
-					t.Errorf("without packed products there is %s", text)
-				}
-				break
-			}
-			for _, want := range []string{"self_attn.q_proj+self_attn.k_proj+self_attn.v_proj.weight[12 512 64]", "up_proj.weight[32 512 64]",
-				"down_proj.weight[8 1024 64]", "head[48 512 64]"} {
-				if !strings.Contains(text, want) {
-					t.Errorf("packed: there is no %s among %s", want, text)
-				}
-			}
-		case "cut":
-			if !strings.Contains(text, piece("mlp.down_proj.weight", 2)) || strings.Contains(text, piece("mlp.down_proj.weight", 3)) {
-				t.Errorf("cut: %s", text)
+		for _, want := range c.names {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s: there is no %s among %s", name, want, text)
 			}
 		}
+		plain, limit := c.want, c.limit
 		for i := range plain {
 			var largest, off float64
 			for k, want := range plain[i] {
 				largest, off = max(largest, math.Abs(float64(want))), max(off, math.Abs(float64(got[i][k]-want)))
 			}
-			if !(off <= 5e-3*largest) {
+			if !(off <= limit*largest) {
 				t.Errorf("%s: logits %d are off by %g, the largest is %g", name, i, off, largest)
 			}
 		}
@@ -62,13 +74,17 @@ func TestArrangementsGiveTheSameLogits(t *testing.T) {
 }
 
 // logitsOf gives the logits of a few steps and the names and shapes of the matrices.
-func logitsOf(t *testing.T, dev *device.Device, dir string, a arrangement) (all [][]float32, names []string) {
+func logitsOf(t *testing.T, dev *device.Device, dir string, load func(compute.Backend, string) (*model.Model, error), a arrangement) (all [][]float32, names []string) {
 	t.Helper()
-	base, err := model.LoadBF16(dev, dir)
+	base, err := load(dev.Backend(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts, err := Options{MaxRows: 4, Slots: -1, DType: BF16, MaxContext: 200}.withDefaults(base.Config)
+	dtype := F32
+	if base.DType() == dtypes.BFloat16 {
+		dtype = BF16
+	}
+	opts, err := Options{MaxRows: 4, Slots: -1, DType: dtype, MaxContext: 200}.withDefaults(base.Config)
 	if err != nil {
 		t.Fatal(err)
 	}

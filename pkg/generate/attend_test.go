@@ -45,7 +45,7 @@ func attended(t *testing.T, dev *device.Device, kernel bool, cfg model.Config, c
 		l := &layerGraph{
 			layerPlan: layerPlan{config: &cfg, kernels: kernel, rows: caches},
 			shape:     layerShape{stepShape: stepShape{batchShape: batchShape{rows, 1}}, context: context, window: window},
-			in:        map[string]*Node{"cached": n[5], "rows": n[6]}, functions: map[string]*Function{},
+			in:        map[string]*Node{"cached": n[5], "rows": n[6]},
 		}
 		y := l.attend(n[0], n[1], n[2], n[3], n[4])
 		if want := shapes.Make(dtypes.Float32, rows, 1, cfg.Heads*cfg.HeadDim); !y.Shape().Equal(want) {

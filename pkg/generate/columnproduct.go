@@ -34,21 +34,7 @@ func (l *layerGraph) adapted(group int, x *Node) []*Node {
 	if !l.kernels {
 		return l.masked(l.in["start"], in)
 	}
-	return l.call(fmt.Sprint(device.BGMV, group), in, func(in []*Node) []*Node { return l.masked(nil, in) })
-}
-
-// call calls a function of the graph, which it makes when it is first called, of a body.
-func (l *layerGraph) call(name string, in []*Node, body func(in []*Node) []*Node) []*Node {
-	if l.functions[name] == nil {
-		l.functions[name] = NewFunction(in[0].Graph(), name, func(g *Graph) []*Node {
-			var parameters []*Node
-			for i, n := range in {
-				parameters = append(parameters, Parameter(g, fmt.Sprint("in", i), n.Shape()))
-			}
-			return body(parameters)
-		})
-	}
-	return l.functions[name].Call(in...)
+	return model.Call(fmt.Sprint(device.BGMV, group), in, func(in []*Node) []*Node { return l.masked(nil, in) })
 }
 
 // masked computes what [device.WithKernels] tells from the same inputs, in products for all rows and columns, or only for those of the slice

@@ -32,7 +32,7 @@ func adaptedRows(t *testing.T, dev *device.Device, dtype dtypes.DType, kernel bo
 			layerPlan: layerPlan{kernels: kernel, adapters: columnShapes{dtype: dtype, columns: columns, groups: [][]model.Projection{group}}},
 			shape:     layerShape{stepShape: stepShape{batchShape: batchShape{rows, 1}, mode: manyAdapters}},
 			in:        map[string]*Node{"b.A": ConvertDType(n[2], dtype), "b.B": ConvertDType(n[3], dtype), "c.B": ConvertDType(n[4], dtype)},
-			ranges:    n[1], functions: map[string]*Function{},
+			ranges:    n[1],
 		}
 		return l.adapted(0, n[0])
 	})

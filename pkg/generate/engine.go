@@ -63,8 +63,11 @@ func New(dev *device.Device, baseDir string, opts Options) (*Engine, error) {
 
 func newEngine(backend compute.Backend, baseDir string, opts Options) (*Engine, error) {
 	load := model.LoadOn
-	if opts.DType == BF16 {
+	switch {
+	case opts.DType == BF16:
 		load = model.LoadBF16On
+	case device.HasHalves(device.Fastest(backend)):
+		load = model.LoadHalvesOn
 	}
 	base, err := load(backend, baseDir)
 	if err != nil {

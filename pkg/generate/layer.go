@@ -23,8 +23,6 @@ type layerGraph struct {
 	// products are those with joined matrices, by the name of the matrix; parts what adapters add, by the group of modules.
 	products map[string]*Node
 	parts    map[int][]*Node
-	// functions are the graph's, for all its layers, by name.
-	functions map[string]*Function
 }
 
 // inputs lists the parameters of the graph of a run of layers, in order: first the common ones. They are f32 where nothing else is
@@ -94,7 +92,6 @@ func compileLayers(c *model.Compiler, plan layerPlan, s layerShape) (*model.Prog
 	return c.Compile(name, list, func(_ *Graph, nodes []*Node) []*Node {
 		x, rest := nodes[0], nodes[len(common):]
 		var caches []*Node
-		functions := map[string]*Function{}
 		for range s.layers {
 			in := map[string]*Node{}
 			for i, w := range common {
@@ -105,8 +102,7 @@ func compileLayers(c *model.Compiler, plan layerPlan, s layerShape) (*model.Prog
 			}
 			in["x"], rest = x, rest[len(own):]
 			var updated []*Node
-			x, updated = (&layerGraph{layerPlan: plan, shape: s, in: in, products: map[string]*Node{}, parts: map[int][]*Node{},
-				functions: functions}).build()
+			x, updated = (&layerGraph{layerPlan: plan, shape: s, in: in, products: map[string]*Node{}, parts: map[int][]*Node{}}).build()
 			caches = append(caches, updated...)
 		}
 		if plan.inPlace {
@@ -162,7 +158,7 @@ func (l *layerGraph) attend(q, k, v, keys, values *Node) *Node {
 	}
 	in := []*Node{q, k, v, keys, values, cached, index, Const(q.Graph(), int32(window))}
 	width := q.Shape().Dim(2) * q.Shape().Dim(3)
-	return l.call(device.Attend, in, func(in []*Node) []*Node {
+	return model.Call(device.Attend, in, func(in []*Node) []*Node {
 		// Not the attention: go-xla has the reductions of a graph in one function only. The kernel takes the place of this body; if it
 		// ever did not, nobody could overlook it.
 		return []*Node{BroadcastToDims(Const(in[0].Graph(), float32(math.NaN())), l.shape.rows, 1, width)}

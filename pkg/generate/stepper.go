@@ -53,9 +53,9 @@ func newStepper(backend compute.Backend, base *model.Model, opts Options, a arra
 	switch {
 	case !s.plan.inPlace:
 		s.slack = largestChunk()
-	case opts.DType == BF16:
+	case base.DType() != dtypes.Float32:
 		s.inTurn = 1
-	default: // float32 on a CPU
+	default: // on a CPU
 		s.inTurn = 3
 	}
 	if err := s.prepare(a); err != nil {
@@ -101,12 +101,16 @@ func (s *stepper) prepare(a arrangement) (err error) {
 	return err
 }
 
-// prepareHead packs a head in bf16 on a CPU, or cuts it into pieces, and leaves others whole.
+// prepareHead packs a head in bf16 or halves on a CPU, or cuts it into pieces or widens it, and leaves others whole.
 func (s *stepper) prepareHead(pack bool) (err error) {
 	s.heads = []*model.Array{s.base.Head}
 	switch {
-	case pack:
-		program, err := compileForm(s.compiler, []shapes.Shape{s.plan.head}, true, 1)
+	case pack || s.plan.head.DType == model.Halves:
+		form := wide
+		if pack {
+			form = packed
+		}
+		program, err := compileForm(s.compiler, []shapes.Shape{s.plan.head}, form, 1)
 		if err != nil {
 			return err
 		}

@@ -40,7 +40,7 @@ func loadBF16(backend compute.Backend, set *safetensors.Set, t Tensor) (*Array, 
 	info, _ := set.Info(t.Name)
 	data := set.Bytes(t.Name)
 	defer Forget(data)
-	return fillBF16(backend, func(out []byte) error {
+	return fill16[bfloat16.BFloat16](backend, func(out []byte) error {
 		if info.DType == safetensors.BF16 {
 			copy(out, data)
 			return nil
@@ -63,10 +63,10 @@ func loadBF16(backend compute.Backend, set *safetensors.Set, t Tensor) (*Array, 
 	}, t.Shape...)
 }
 
-// fillBF16 makes a bf16 array whose little-endian bytes fill writes, in place where the device shares its memory.
-func fillBF16(backend compute.Backend, fill func(out []byte) error, dims ...int) (*Array, error) {
-	shape := shapes.Make(dtypes.BFloat16, dims...)
-	var values []bfloat16.BFloat16
+// fill16 makes an array of 16 bits a value whose little-endian bytes fill writes, in place where the device shares its memory.
+func fill16[T bfloat16.BFloat16 | uint16](backend compute.Backend, fill func(out []byte) error, dims ...int) (*Array, error) {
+	shape := shapes.Make(dtypes.FromGenericsType[T](), dims...)
+	var values []T
 	a := &Array{shape: shape}
 	if backend.HasSharedBuffers() {
 		buffer, flat, err := backend.NewSharedBuffer(0, shape)
@@ -75,12 +75,12 @@ func fillBF16(backend compute.Backend, fill func(out []byte) error, dims ...int)
 		}
 		a.buffer = buffer
 		var ok bool
-		if values, ok = flat.([]bfloat16.BFloat16); !ok {
+		if values, ok = flat.([]T); !ok {
 			a.Free()
 			return nil, fmt.Errorf("allocate %s: the device gave %T", shape, flat)
 		}
 	} else {
-		values = make([]bfloat16.BFloat16, shape.Size())
+		values = make([]T, shape.Size())
 	}
 	if err := fill(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), 2*len(values))); err != nil {
 		a.Free()
@@ -98,15 +98,18 @@ func fillBF16(backend compute.Backend, fill func(out []byte) error, dims ...int)
 
 // Product is x·W: x [rows, in] f32 → [rows, out] f32.
 //
-// weight is [in, out] f32, or [out, in] bf16, which may be packed ([Pack]): then x is rounded to bf16, products are exact and added up in f32.
+// weight is [in, out] f32, or packed [Halves], which are f32, too; or [out, in] bf16, which may be packed ([Pack]): then x is rounded to bf16, products
+// are exact and added up in f32.
 // This mixture, and this layout of each, is what CPUs with bf16 instructions run fastest; a result in bf16 is
 // slower. To autodiff a bf16 product is a constant, because the gradient that it would derive converts the weight
 // to f32: add [PullProduct] by hand.
 func Product(x, weight *Node) *Node {
-	if weight.DType() != dtypes.BFloat16 {
+	switch {
+	case weight.DType() == Halves:
+		return halvesProduct(x, weight)
+	case weight.DType() != dtypes.BFloat16:
 		return Dot(x, weight).General([]int{1}, nil, []int{0}, nil)
-	}
-	if weight.Rank() == 3 {
+	case weight.Rank() == 3:
 		return packedProduct(x, weight)
 	}
 	return StopGradient(Contract(dtypes.BFloat16, x, 1, weight, 1))
@@ -120,10 +123,10 @@ func PullProduct(dy, weight *Node) *Node {
 	return Contract(dtypes.BFloat16, dy, 1, weight, 0)
 }
 
-// HeadProduct gives logits: x [rows, hidden] f32, head [vocab, hidden] f32 or bf16 → [rows, vocab] f32. To autodiff
-// it is a constant where the head is bf16.
+// HeadProduct gives logits: x [rows, hidden] f32, head [vocab, hidden] f32 or bf16, or packed of bf16 or [Halves] → [rows, vocab] f32. To autodiff
+// it is a constant where the head is not f32.
 func HeadProduct(x, head *Node) *Node {
-	if head.DType() == dtypes.BFloat16 {
+	if head.DType() != dtypes.Float32 {
 		return Product(x, head)
 	}
 	return Dot(x, head).General([]int{1}, nil, []int{1}, nil)

@@ -7,6 +7,7 @@ import (
 	"descant/pkg/device"
 
 	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/dtypes/bfloat16"
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 )
@@ -27,7 +28,7 @@ func TestRepeatedProductsFaultNoPages(t *testing.T) {
 	args := []*Array{x}
 	defer func() { FreeAll(args...) }()
 	for range matrices {
-		weight, err := fillBF16(dev.Backend(), func(b []byte) error { clear(b); return nil }, out, in)
+		weight, err := fill16[bfloat16.BFloat16](dev.Backend(), func(b []byte) error { clear(b); return nil }, out, in)
 		if err != nil {
 			t.Fatal(err)
 		}

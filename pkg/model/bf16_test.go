@@ -7,6 +7,7 @@ import (
 	"descant/pkg/device"
 	"descant/pkg/safetensors"
 
+	"github.com/gomlx/compute/dtypes/bfloat16"
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 )
@@ -24,7 +25,7 @@ func TestProductBF16(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Two outputs of three inputs each, as a file holds them.
-	w, err := fillBF16(dev.Backend(), func(out []byte) error {
+	w, err := fill16[bfloat16.BFloat16](dev.Backend(), func(out []byte) error {
 		data, err := safetensors.EncodeFloat32(safetensors.BF16, []float32{1, 0.5, 100, 3, 64, 5})
 		copy(out, data)
 		return err

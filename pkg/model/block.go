@@ -152,10 +152,14 @@ func PaddedMask(valid *Node, window int) *Node {
 	return LogicalAnd(causal, BroadcastToDims(ExpandAxes(valid, 1), batch, seq, seq))
 }
 
-// Embed looks up rows of the embedding [vocab, hidden] f32 or bf16 for ids [batch, seq] int32: [batch, seq,
+// Embed looks up rows of the embedding [vocab, hidden] f32, bf16 or [Halves] for ids [batch, seq] int32: [batch, seq,
 // hidden] f32.
 func Embed(embedding, ids *Node) *Node {
-	return ConvertDType(Gather(embedding, ExpandAxes(ids, -1)), dtypes.Float32)
+	x := Gather(embedding, ExpandAxes(ids, -1))
+	if x.DType() == Halves {
+		return Widen(x)
+	}
+	return ConvertDType(x, dtypes.Float32)
 }
 
 // Logits applies final norm and head to x [rows, hidden]: [rows, vocab]. head is [vocab, hidden], the

@@ -66,16 +66,38 @@ func TestPackedKernel(t *testing.T) {
 		return
 	}
 	bf16 := func(w *Node) *Node { return ConvertDType(w, dtypes.BFloat16) }
-	packed := func(x, w *Node) *Node { return Product(x, Pack(bf16(w))) }
-	plain := func(x, w *Node) *Node { return Product(x, bf16(w)) }
+	comparePacked(t, k, func(x, w *Node) *Node { return Product(x, Pack(bf16(w))) }, func(x, w *Node) *Node { return Product(x, bf16(w)) }, fillTiles, 1e-4)
+}
+
+// TestHalvesKernel is TestPackedKernel for rows in f32 and matrices in halves. What others than the kernel compute is of the same values, too.
+func TestHalvesKernel(t *testing.T) {
+	t.Parallel()
+	k := newKernelTest(t)
+	if has := device.CPUFacts().Has("avx2"); device.HasHalves(k.backend) != has {
+		t.Fatalf("products with halves: %v, on a processor that has them: %v", !has, has)
+	} else if !has {
+		return
+	}
+	product := func(x, w *Node) *Node { return Product(x, Pack(Bitcast(ConvertDType(w, dtypes.BFloat16), Halves))) }
+	const limit = 3e-4 // of sums of 900 products of numbers about 1, up to 100
+	comparePacked(t, k, product, func(x, w *Node) *Node { return Contract(dtypes.Float32, x, 1, Through(dtypes.BFloat16, w), 1) }, fillTiles, limit)
+	comparePacked(t, k, product, product, []int{13, 1}, limit)
+}
+
+// fillTiles are numbers of rows that fill the tiles of the kernel and that do not.
+var fillTiles = []int{300, 257, 129, 128, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1}
+
+// comparePacked compares a product by the kernel with another one without it, for numbers of rows of which the first is the largest.
+func comparePacked(t *testing.T, k kernelTest, packed, plain func(x, w *Node) *Node, numbers []int, limit float32) {
+	t.Helper()
 	for _, matrix := range [][2]int{{64, 2}, {128, 126}, {192, 128}, {64, 900}} {
 		out, in := matrix[0], matrix[1]
 		var most []float32
-		for _, rows := range []int{300, 257, 129, 128, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1} {
+		for _, rows := range numbers {
 			t.Run(fmt.Sprintf("%dx%d/%d", out, in, rows), func(t *testing.T) {
 				got, want := k.products(t, shapes.Make(dtypes.Float32, out, in), rows, in, out, packed, plain, &most)
 				for i, v := range want {
-					if !(abs(v-got[i]) <= 1e-4) {
+					if !(abs(v-got[i]) <= limit) {
 						t.Fatalf("result %d is %g, not %g", i, got[i], v)
 					}
 				}

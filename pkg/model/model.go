@@ -26,13 +26,13 @@ type Model struct {
 	// Head is the output matrix [vocab, hidden]; it is Embed itself where the model is tied.
 	Head *Array
 	// Layers holds the weights of every layer in the order of [Config.LayerTensors], in the shapes of
-	// [Tensor.Memory] (f32) or as stored (bf16).
+	// [Tensor.Memory] (f32) or as stored (bf16 and [Halves]).
 	Layers [][]*Array
 	// Rounded is the number of matrices whose files hold more digits than bf16 does, 0 in f32.
 	Rounded int
 }
 
-// DType is that of the matrices: float32 or bfloat16.
+// DType is that of the matrices: float32, bfloat16 or [Halves].
 func (m *Model) DType() dtypes.DType { return m.Embed.Shape().DType }
 
 // Load reads a model folder (config.json, model.safetensors or shards with their index) into device memory,
@@ -60,12 +60,19 @@ func load(backend compute.Backend, dir string, dtype dtypes.DType) (*Model, erro
 	if err := checkTensors(cfg, set); err != nil {
 		return nil, fmt.Errorf("load model %s: %w", dir, err)
 	}
+	if dtype == Halves && !allBF16(cfg, set) {
+		dtype = dtypes.Float32
+	}
 	m := &Model{Config: cfg, Layers: make([][]*Array, cfg.Layers)}
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	load := func(into **Array, t Tensor) {
 		read := loadTensor
-		if dtype == dtypes.BFloat16 && len(t.Shape) == 2 {
+		switch {
+		case len(t.Shape) != 2:
+		case dtype == Halves:
+			read = loadHalves
+		case dtype == dtypes.BFloat16:
 			read = loadBF16
 			if info, _ := set.Info(t.Name); info.DType != safetensors.BF16 {
 				m.Rounded++

@@ -18,12 +18,19 @@ const packedAtLeast = 512
 // Packs tells whether [Product] can take packed matrices.
 func (c *Compiler) Packs() bool { return device.PacksProducts(c.backend) }
 
-// Pack brings a matrix [out, in] bf16 into the packed form [out/64, in, 64] of [device.PacksProducts].
+// Pack brings a matrix [out, in] of bf16 or [Halves] into the packed form [out/64, in, 64] of [device.PacksProducts].
 func Pack(w *Node) *Node {
 	const width = device.PackedWidth
 	out, in := w.Shape().Dim(0), w.Shape().Dim(1)
 	pairs := Reshape(w, out/width, width, in/2, 2)
 	return Reshape(TransposeAllAxes(pairs, 0, 2, 1, 3), out/width, in, width)
+}
+
+// Unpack is the matrix [out, in] of which a packed one was made.
+func Unpack(packed *Node) *Node {
+	blocks, in, width := packed.Shape().Dim(0), packed.Shape().Dim(1), packed.Shape().Dim(2)
+	pairs := Reshape(packed, blocks, in/2, width, 2)
+	return Reshape(TransposeAllAxes(pairs, 0, 2, 1, 3), blocks*width, in)
 }
 
 // packedProduct is [Product] with a packed matrix.
@@ -33,13 +40,17 @@ func packedProduct(x, weight *Node) *Node {
 }
 
 // Packable tells which of some matrices [out, in] bf16 may be packed: those with which packed products of every number of
-// rows give what plain ones give. That is measured here, on the matrices themselves.
+// rows give what plain ones give. That is measured here, on the matrices themselves. Of [Halves] those may be that have the shape for it: the kernel
+// and its layout are ours.
 func Packable(c *Compiler, rows []int, matrices []*Array) ([]bool, error) {
 	fit := make([]bool, len(matrices))
 	var list []int // indices of those that may fit
 	for i, w := range matrices {
 		s := w.Shape()
-		if s.Rank() == 2 && s.DType == dtypes.BFloat16 && s.Dim(0) >= packedAtLeast && s.Dim(0)%device.PackedWidth == 0 && s.Dim(1)%2 == 0 {
+		if s.Rank() != 2 || s.Dim(0)%device.PackedWidth != 0 || s.Dim(1)%2 != 0 {
+			continue
+		}
+		if fit[i] = s.DType == Halves; s.DType == dtypes.BFloat16 && s.Dim(0) >= packedAtLeast {
 			fit[i] = true
 			list = append(list, i)
 		}
