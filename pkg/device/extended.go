@@ -14,7 +14,7 @@ type extended struct {
 	compute.Backend
 	// oneDNN computes what it can, but what kernels compute.
 	oneDNN bool
-	// kernels are those of functions, packs that of packed products, linear that of plain ones, halves that of [Halves].
+	// kernels are those of functions, packs that of packed products, linear that of plain ones, halves says that these multiply f32 with halves.
 	kernels, packs, linear, halves bool
 }
 

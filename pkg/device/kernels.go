@@ -30,8 +30,12 @@ const BGMV = "descant_bgmv"
 // Attend begins the names of others of them.
 const Attend = "descant_attend"
 
-// Halves begins the names of others, where [HasHalves] says so.
-const Halves = "descant_halves"
+// These begin the names of others, where [HasHalves] says so.
+const (
+	HalvesPacked = "descant_halves_packed"
+	HalvesLinear = "descant_halves_linear"
+	HalvesPull   = "descant_halves_pull"
+)
 
 // The names of the other kernels: the product with a packed matrix, and with a plain one over its second axis and its first.
 const (
@@ -78,12 +82,14 @@ const (
 // The fourth computes the products of several rows with a plain matrix of bf16, over either axis of it, with a result in f32: on processors with AVX2
 // but not amx_bf16. oneDNN and XLA pack the whole matrix first in every execution.
 //
-// The fifth is the third on all processors with AVX2, with rows in f32 and a matrix of f32 values of which only the upper halves are there, the lower
-// being zero, as bf16 files have them. It computes the calls of functions whose name begins with [Halves]:
+// On all processors with AVX2 these compute products of f32, too, with a matrix of f32 values of which only the upper halves are there, the lower being
+// zero, as bf16 files have them. These are the calls of functions whose names begin with [HalvesPacked], [HalvesLinear] and [HalvesPull], for a packed
+// matrix, and for a plain one over its second axis and over its first. The numbers of inputs and outputs are multiples of 64.
 //
-//	x       [rows, in]          f32
-//	matrix  [out/64, in, 64]    uint16, in the layout of [PacksProducts]
-//	y       [rows, out]         f32, the result
+//	x       [rows, in]                     f32
+//	matrix  [out/64, in, 64]               uint16, in the layout of [PacksProducts]
+//	        [out, in] or to pull [in, out] uint16
+//	y       [rows, out]                    f32, the result
 //
 // A row's results in all of them do not depend on the other rows or on how many there are.
 func WithKernels(b compute.Backend) (backend compute.Backend, ok bool) {
@@ -112,7 +118,7 @@ func HasKernels(b compute.Backend) bool {
 	return ok && e.kernels
 }
 
-// HasHalves tells whether b computes the calls of functions whose name begins with [Halves].
+// HasHalves tells whether b computes products with matrices of upper halves.
 func HasHalves(b compute.Backend) bool {
 	e, ok := b.(extended)
 	return ok && e.halves
@@ -174,18 +180,32 @@ func (e extended) kernelOf(function string) kernel {
 		return kernel{BGMV, bgmvResults}
 	case e.kernels && strings.HasPrefix(function, Attend):
 		return kernel{Attend, attendResults}
-	case e.halves && strings.HasPrefix(function, Halves):
-		return kernel{packedKernel, halvesResults}
+	case e.halves && strings.HasPrefix(function, HalvesPacked):
+		return kernel{packedKernel, packedResults}
+	case e.halves && strings.HasPrefix(function, HalvesLinear):
+		return kernel{linearKernel, linearResults(0)}
+	case e.halves && strings.HasPrefix(function, HalvesPull):
+		return kernel{pullKernel, linearResults(1)}
 	}
 	return kernel{}
 }
 
-// halvesResults are the shapes of the results for those of x and the matrix.
-func halvesResults(in []shapes.Shape) ([]shapes.Shape, error) {
+// packedResults are the shapes of the results for those of x and a packed matrix.
+func packedResults(in []shapes.Shape) ([]shapes.Shape, error) {
 	if len(in) != 2 || in[0].Rank() != 2 || in[1].Rank() != 3 {
 		return nil, fmt.Errorf("it takes x [rows, in] and a packed matrix, not %v", in)
 	}
 	return []shapes.Shape{shapes.Make(dtypes.Float32, in[0].Dim(0), in[1].Dim(0)*in[1].Dim(2))}, nil
+}
+
+// linearResults are the shapes of the results for those of x and a plain matrix whose axis the outputs are.
+func linearResults(axis int) func(in []shapes.Shape) ([]shapes.Shape, error) {
+	return func(in []shapes.Shape) ([]shapes.Shape, error) {
+		if len(in) != 2 || in[0].Rank() != 2 || in[1].Rank() != 2 {
+			return nil, fmt.Errorf("it takes x [rows, in] and a matrix, not %v", in)
+		}
+		return []shapes.Shape{shapes.Make(dtypes.Float32, in[0].Dim(0), in[1].Dim(axis))}, nil
+	}
 }
 
 // bgmvResults are the shapes of the results for those of x, ranges, A and the Bs. What else must be true of them the kernel checks.

@@ -1,5 +1,5 @@
 // Includes the file EACH once for each kind of processor that there are vectors for. There FOR names what is made, and a vector has LANES
-// values of 32 bits. FASTEST chooses among what was made, for the processor that is there.
+// values of 32 bits. FASTEST chooses among what was made, for the processor that is there, and FASTEST_SUMS among what has no DOT.
 //
 // Pragmas, since the compiler divides vectors up before it makes versions of a function by attributes.
 
@@ -94,5 +94,6 @@ VECTORS
 #define HAS_AVX2 0
 #define HAS_DOT 0
 #define FASTEST(name) name##_any
+#define FASTEST_SUMS FASTEST
 
 #endif

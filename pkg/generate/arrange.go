@@ -29,7 +29,7 @@ func piece(matrix string, i int) string { return fmt.Sprintf("%s/%d", matrix, i)
 
 // arrangement says in which form a stepper holds matrices in bf16 or halves on a CPU.
 type arrangement struct {
-	// pack: as oneDNN packs them, where that gives the same products ([model.Packable]).
+	// pack: as oneDNN packs them, where that gives the same products ([model.Packable]). Halves are always packed.
 	pack bool
 	// widest is the largest number of inputs of a matrix that is neither packed nor cut.
 	widest int
@@ -38,36 +38,26 @@ type arrangement struct {
 // fastest is the arrangement for everything but tests.
 func fastest() arrangement { return arrangement{pack: true, widest: widest} }
 
-// form is what becomes of matrices [out, in].
-type form int
-
-const (
-	cut    form = iota // pieces of not too many inputs
-	packed             // a packed matrix of all
-	wide               // of halves that cannot be packed: f32 [out, in], as the output matrix
-	turned             // the same [in, out], as matrices of layers
-)
-
-// arrange brings the matrices in bf16 or halves of the layers into their form and lists the inputs that the layers then have. fits are the
+// arrange brings the matrices in bf16 or halves of the layers into their form and lists the inputs that the layers then have. packed are the
 // groups of model.Config.SharedInputs whose matrices become one that is packed.
-func (s *stepper) arrange(a arrangement, fits []bool) error {
-	programs := map[string]*model.Program{}
+func (s *stepper) arrange(a arrangement, packed []bool) error {
+	forms := map[string]*model.Program{}
 	defer func() {
-		for _, p := range programs {
-			p.Close()
+		for _, f := range forms {
+			f.Close()
 		}
 	}()
-	// become brings some matrices into a form, by a program compiled once for their shapes.
-	become := func(f form, matrices ...*model.Array) ([]*model.Array, error) {
+	// form runs the form of some matrices, compiled once for their shapes.
+	form := func(pack bool, matrices ...*model.Array) ([]*model.Array, error) {
 		list := shapesOf(matrices)
-		key := fmt.Sprint(list, f)
-		if programs[key] == nil {
+		key := fmt.Sprint(list, pack)
+		if forms[key] == nil {
 			var err error
-			if programs[key], err = compileForm(s.compiler, list, f, a.widest); err != nil {
+			if forms[key], err = compileForm(s.compiler, list, pack, a.widest); err != nil {
 				return nil, err
 			}
 		}
-		pieces, err := programs[key].Run(matrices...)
+		pieces, err := forms[key].Run(matrices...)
 		if err == nil {
 			model.FreeAll(matrices...)
 		}
@@ -83,25 +73,19 @@ func (s *stepper) arrange(a arrangement, fits []bool) error {
 			shape := tensors[i].Shape()
 			group, at := s.plan.group(moduleOf(t.Name))
 			switch {
-			case group >= 0 && fits[group]:
+			case group >= 0 && packed[group]:
 				if at > 0 {
 					continue // it went into the first one's
 				}
-				joined, err := become(packed, s.matrices(group, tensors)...)
+				joined, err := form(true, s.matrices(group, tensors)...)
 				if err != nil {
 					return err
 				}
 				add(joinedName(s.plan.config.SharedInputs()[group]), joined[0])
-			case shape.DType == model.Halves:
-				w, err := become(turned, tensors[i])
-				if err != nil {
-					return err
-				}
-				add(t.Name, w[0])
 			case !s.plan.inPlace || shape.DType != dtypes.BFloat16 || shape.Rank() != 2 || shape.Dim(1) <= a.widest:
 				add(t.Name, tensors[i])
 			default:
-				pieces, err := become(cut, tensors[i])
+				pieces, err := form(false, tensors[i])
 				if err != nil {
 					return err
 				}
@@ -119,8 +103,13 @@ func (s *stepper) arrange(a arrangement, fits []bool) error {
 // for all batches of the engine.
 func (s *stepper) packable(a arrangement) (groups []bool, head bool, err error) {
 	groups = make([]bool, len(s.plan.config.SharedInputs()))
-	halves := s.plan.head.DType == model.Halves
-	if !a.pack || !halves && (s.plan.head.DType != dtypes.BFloat16 || !s.compiler.Packs()) {
+	switch {
+	case s.plan.head.DType == model.Halves: // the kernel and its layout are ours
+		for group := range groups {
+			groups[group] = true
+		}
+		return groups, true, nil
+	case !a.pack || !s.compiler.Packs() || s.plan.head.DType != dtypes.BFloat16:
 		return groups, false, nil
 	}
 	list := []*model.Array{s.base.Head}
@@ -158,7 +147,7 @@ func (s *stepper) matrices(group int, tensors []*model.Array) (list []*model.Arr
 
 // joined makes one matrix of those of a group.
 func (s *stepper) joined(matrices []*model.Array) (*model.Array, error) {
-	program, err := compileForm(s.compiler, shapesOf(matrices), cut, math.MaxInt)
+	program, err := compileForm(s.compiler, shapesOf(matrices), false, math.MaxInt)
 	if err != nil {
 		return nil, err
 	}
@@ -191,18 +180,13 @@ func (p layerPlan) group(module string) (group, at int) {
 // moduleOf is the module whose matrix a tensor is; other tensors keep their names.
 func moduleOf(tensor string) string { return strings.TrimSuffix(tensor, ".weight") }
 
-// compileForm compiles the joining of matrices [out, in] with one input, and then what makes the form of it; pieces have at most limit
-// inputs, and are as equal as can be.
-func compileForm(c *model.Compiler, list []shapes.Shape, f form, limit int) (*model.Program, error) {
+// compileForm compiles the joining of matrices [out, in] with one input, and then its packing, or its cutting into pieces with at
+// most limit inputs, as equal as can be.
+func compileForm(c *model.Compiler, list []shapes.Shape, pack bool, limit int) (*model.Program, error) {
 	return c.Compile(fmt.Sprint("another form of ", list), list, func(_ *Graph, n []*Node) (pieces []*Node) {
 		w := Concatenate(n, 0)
-		switch f {
-		case packed:
+		if pack {
 			return []*Node{model.Pack(w)}
-		case wide:
-			return []*Node{model.Widen(w)}
-		case turned:
-			return []*Node{TransposeAllAxes(model.Widen(w), 1, 0)}
 		}
 		in := w.Shape().Dim(1)
 		count := (in-1)/limit + 1

@@ -62,12 +62,9 @@ func New(dev *device.Device, baseDir string, opts Options) (*Engine, error) {
 }
 
 func newEngine(backend compute.Backend, baseDir string, opts Options) (*Engine, error) {
-	load := model.LoadOn
-	switch {
-	case opts.DType == BF16:
+	load := model.LoadHalvesOn
+	if opts.DType == BF16 {
 		load = model.LoadBF16On
-	case device.HasHalves(device.Fastest(backend)):
-		load = model.LoadHalvesOn
 	}
 	base, err := load(backend, baseDir)
 	if err != nil {

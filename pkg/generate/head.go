@@ -44,10 +44,10 @@ func (p layerPlan) headShapes(b batchShape) []shapes.Shape {
 	return p.pieces
 }
 
-// plainHead says that a batch takes the output matrix as it is: one row, unless there is a packed one or it is in halves.
+// plainHead says that a batch takes the output matrix as it is: one row, unless there is a packed one.
 func (p layerPlan) plainHead(b batchShape) bool {
 	packed := len(p.pieces) == 1 && p.pieces[0].Rank() == 3
-	return !packed && p.head.DType != model.Halves && b.rows == 1 && b.tokens == 1
+	return !packed && b.rows == 1 && b.tokens == 1
 }
 
 // compileHead compiles final norm and output layer: x [rows, tokens, hidden], norm [hidden], head [vocab, hidden] or its

@@ -101,16 +101,12 @@ func (s *stepper) prepare(a arrangement) (err error) {
 	return err
 }
 
-// prepareHead packs a head in bf16 or halves on a CPU, or cuts it into pieces or widens it, and leaves others whole.
+// prepareHead packs a head in bf16 or halves on a CPU, or cuts it into pieces, and leaves others whole.
 func (s *stepper) prepareHead(pack bool) (err error) {
 	s.heads = []*model.Array{s.base.Head}
 	switch {
-	case pack || s.plan.head.DType == model.Halves:
-		form := wide
-		if pack {
-			form = packed
-		}
-		program, err := compileForm(s.compiler, []shapes.Shape{s.plan.head}, form, 1)
+	case pack:
+		program, err := compileForm(s.compiler, []shapes.Shape{s.plan.head}, true, 1)
 		if err != nil {
 			return err
 		}

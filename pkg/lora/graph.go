@@ -70,7 +70,7 @@ func (a *Adapters) Linear(module string, x, weight, bias *Node) *Node {
 	if !found {
 		return y
 	}
-	dtype := weight.DType()
+	dtype := model.Arithmetic(weight.DType())
 	return Add(y, model.Contract(dtype, a.low(i, x, dtype), 1, a.Parts[2*i+1], 1))
 }
 
@@ -98,7 +98,7 @@ func (a *Adapters) Pull(modules []string, x *Node, dys, weights []*Node) (dx *No
 		if !found {
 			continue
 		}
-		dtype := weights[k].DType()
+		dtype := model.Arithmetic(weights[k].DType())
 		dB[k] = Transpose(model.Contract(dtype, a.low(i, x, dtype), 0, dys[k], 0), 0, 1)
 		first, _ := a.together(i)
 		if groups[first] == nil {
@@ -113,7 +113,7 @@ func (a *Adapters) Pull(modules []string, x *Node, dys, weights []*Node) (dx *No
 		if g == nil {
 			continue
 		}
-		dtype, dLow := weights[g.at[0]].DType(), Concatenate(g.dLow, 1)
+		dtype, dLow := model.Arithmetic(weights[g.at[0]].DType()), Concatenate(g.dLow, 1)
 		plus(a.drop(i, model.Contract(dtype, dLow, 1, a.stacked(i), 0)))
 		stacked := model.Contract(dtype, dLow, 0, a.drop(i, x), 0)
 		row := 0

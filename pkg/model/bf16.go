@@ -98,10 +98,10 @@ func fill16[T bfloat16.BFloat16 | uint16](backend compute.Backend, fill func(out
 
 // Product is x·W: x [rows, in] f32 → [rows, out] f32.
 //
-// weight is [in, out] f32, or packed [Halves], which are f32, too; or [out, in] bf16, which may be packed ([Pack]): then x is rounded to bf16, products
-// are exact and added up in f32.
+// weight is [in, out] f32, or [out, in] in [Halves], which are f32, too, or in bf16; these may be packed ([Pack]). With bf16 x is rounded to bf16,
+// products are exact and added up in f32.
 // This mixture, and this layout of each, is what CPUs with bf16 instructions run fastest; a result in bf16 is
-// slower. To autodiff a bf16 product is a constant, because the gradient that it would derive converts the weight
+// slower. To autodiff a product with bf16 or halves is a constant, because the gradient that it would derive converts the weight
 // to f32: add [PullProduct] by hand.
 func Product(x, weight *Node) *Node {
 	switch {
@@ -117,13 +117,16 @@ func Product(x, weight *Node) *Node {
 
 // PullProduct is the gradient of [Product] to x: dy [rows, out] f32 → [rows, in] f32.
 func PullProduct(dy, weight *Node) *Node {
-	if weight.DType() != dtypes.BFloat16 {
-		return Dot(dy, weight).General([]int{1}, nil, []int{1}, nil)
+	switch weight.DType() {
+	case dtypes.BFloat16:
+		return Contract(dtypes.BFloat16, dy, 1, weight, 0)
+	case Halves:
+		return halvesCall(device.HalvesPull, dy, weight, func(w *Node) *Node { return w }, 0)
 	}
-	return Contract(dtypes.BFloat16, dy, 1, weight, 0)
+	return Dot(dy, weight).General([]int{1}, nil, []int{1}, nil)
 }
 
-// HeadProduct gives logits: x [rows, hidden] f32, head [vocab, hidden] f32 or bf16, or packed of bf16 or [Halves] → [rows, vocab] f32. To autodiff
+// HeadProduct gives logits: x [rows, hidden] f32, head [vocab, hidden] f32, or in bf16 or [Halves], which may be packed → [rows, vocab] f32. To autodiff
 // it is a constant where the head is not f32.
 func HeadProduct(x, head *Node) *Node {
 	if head.DType() != dtypes.Float32 {
@@ -133,11 +136,19 @@ func HeadProduct(x, head *Node) *Node {
 }
 
 // HeadRounded is x as [HeadProduct] multiplies it: rounded to bf16 where the head is.
-func HeadRounded(x, head *Node) *Node { return Through(head.DType(), x) }
+func HeadRounded(x, head *Node) *Node { return Through(Arithmetic(head.DType()), x) }
+
+// Arithmetic is what products with matrices of a dtype round the other operand to: bf16 with bf16, and f32 otherwise.
+func Arithmetic(dtype dtypes.DType) dtypes.DType {
+	if dtype == dtypes.BFloat16 {
+		return dtype
+	}
+	return dtypes.Float32
+}
 
 // PullHeadProduct is the gradient of [HeadProduct] to x: d [rows, vocab] f32 → [rows, hidden] f32.
 func PullHeadProduct(d, head *Node) *Node {
-	if head.DType() == dtypes.BFloat16 {
+	if head.DType() != dtypes.Float32 {
 		return PullProduct(d, head)
 	}
 	return Dot(d, head).General([]int{1}, nil, []int{0}, nil)

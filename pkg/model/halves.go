@@ -15,9 +15,12 @@ import (
 // f32. Products with them are those of f32, in half of the memory.
 const Halves = dtypes.Uint16
 
-// LoadHalvesOn is [LoadOn] with every matrix in [Halves], in the files' own layout [out, in], if all of them are stored in bf16; otherwise
-// it is [LoadOn]. Only [Widen], [Embed] and, packed, [Product] take such matrices.
+// LoadHalvesOn is [LoadOn] with every matrix in [Halves], in the files' own layout [out, in], if the backend has kernels for them, all matrices are
+// stored in bf16, and their dimensions are those that the kernels take. Otherwise it is [LoadOn].
 func LoadHalvesOn(backend compute.Backend, dir string) (*Model, error) {
+	if !device.HasHalves(device.Fastest(backend)) {
+		return LoadOn(backend, dir)
+	}
 	return load(backend, dir, Halves)
 }
 
@@ -31,10 +34,11 @@ func loadHalves(backend compute.Backend, set *safetensors.Set, t Tensor) (*Array
 	}, t.Shape...)
 }
 
-// allBF16 tells whether all matrices of a base are stored in bf16.
-func allBF16(cfg *Config, set *safetensors.Set) bool {
+// fitHalves tells whether all matrices of a base can be in [Halves].
+func fitHalves(cfg *Config, set *safetensors.Set) bool {
 	for _, t := range cfg.Tensors() {
-		if info, _ := set.Info(t.Name); len(t.Shape) == 2 && info.DType != safetensors.BF16 {
+		info, _ := set.Info(t.Name)
+		if len(t.Shape) == 2 && (info.DType != safetensors.BF16 || t.Shape[0]%device.PackedWidth != 0 || t.Shape[1]%device.PackedWidth != 0) {
 			return false
 		}
 	}
@@ -46,11 +50,19 @@ func Widen(halves *Node) *Node {
 	return ConvertDType(Bitcast(halves, dtypes.BFloat16), dtypes.Float32)
 }
 
-// halvesProduct is [Product] with a packed matrix of halves.
+// halvesProduct is [Product] with a matrix of halves, packed or not.
 func halvesProduct(x, weight *Node) *Node {
-	name := fmt.Sprintf("%s_%d_%d_%d", device.Halves, x.Shape().Dim(0), weight.Shape().Dim(0), weight.Shape().Dim(1))
+	if weight.Rank() == 2 {
+		return halvesCall(device.HalvesLinear, x, weight, func(w *Node) *Node { return w }, 1)
+	}
+	return halvesCall(device.HalvesPacked, x, weight, Unpack, 1)
+}
+
+// halvesCall multiplies x with a matrix of halves, which plain makes plain, over an axis of it.
+func halvesCall(kernel string, x, weight *Node, plain func(*Node) *Node, axis int) *Node {
+	name := fmt.Sprintf("%s_%d_%d_%d", kernel, x.Shape().Dim(0), weight.Shape().Dim(0), weight.Shape().Dim(1))
 	y := Call(name, []*Node{x, weight}, func(in []*Node) []*Node {
-		return []*Node{Dot(in[0], Widen(Unpack(in[1]))).General([]int{1}, nil, []int{1}, nil)}
+		return []*Node{Dot(in[0], Widen(plain(in[1]))).General([]int{1}, nil, []int{axis}, nil)}
 	})
 	return StopGradient(y[0])
 }

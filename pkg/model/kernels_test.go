@@ -78,10 +78,17 @@ func TestHalvesKernel(t *testing.T) {
 	} else if !has {
 		return
 	}
-	product := func(x, w *Node) *Node { return Product(x, Pack(Bitcast(ConvertDType(w, dtypes.BFloat16), Halves))) }
+	halves := func(w *Node) *Node { return Bitcast(ConvertDType(w, dtypes.BFloat16), Halves) }
+	product := func(x, w *Node) *Node { return Product(x, Pack(halves(w))) }
 	const limit = 3e-4 // of sums of 900 products of numbers about 1, up to 100
 	comparePacked(t, k, product, func(x, w *Node) *Node { return Contract(dtypes.Float32, x, 1, Through(dtypes.BFloat16, w), 1) }, fillTiles, limit)
 	comparePacked(t, k, product, product, []int{13, 1}, limit)
+	for axis, plain := range []func(x, w *Node) *Node{PullProduct, Product} { // by the axis that is contracted
+		for _, matrix := range [][2]int{{576, 4864}, {4864, 576}, {64, 128}} {
+			compareLinear(t, k, matrix, axis, []int{257, 71, 10, 1}, func(x, w *Node) *Node { return plain(x, halves(w)) },
+				func(x, w *Node) *Node { return Contract(dtypes.Float32, x, 1, Through(dtypes.BFloat16, w), axis) })
+		}
+	}
 }
 
 // fillTiles are numbers of rows that fill the tiles of the kernel and that do not.
@@ -118,28 +125,35 @@ func TestLinearKernel(t *testing.T) {
 	pairs := device.CPUFacts().FastBF16()
 	for _, matrix := range [][2]int{{576, 4864}, {4864, 576}, {3200, 34}, {34, 3200}, {448, 898}, {898, 448}} {
 		for axis := range 2 { // which is contracted
-			in, out := matrix[axis], matrix[1-axis]
-			if out%device.PackedWidth != 0 {
+			if matrix[1-axis]%device.PackedWidth != 0 {
 				continue // it is for the other axis
 			}
 			product := func(x, w *Node) *Node { return Contract(dtypes.BFloat16, x, 1, w, axis) }
-			var most []float32
-			differing := false
-			for _, rows := range []int{600, 257, 256, 128, 71, 36, 13, 12, 11, 10} {
-				t.Run(fmt.Sprintf("%dx%d/%d/%d", matrix[0], matrix[1], axis, rows), func(t *testing.T) {
-					got, want := k.products(t, shapes.Make(dtypes.Float32, matrix[0], matrix[1]), rows, in, out, product, product, &most)
-					top := slices.Max(want)
-					for i, v := range want {
-						if !(abs(v-got[i]) <= 5e-6*top) {
-							t.Fatalf("result %d is %g, not %g", i, got[i], v)
-						}
-						differing = differing || v != got[i]
-					}
-				})
-			}
+			differing := compareLinear(t, k, matrix, axis, []int{600, 257, 256, 128, 71, 36, 13, 12, 11, 10}, product, product)
 			if !pairs && !differing {
 				t.Errorf("%v over %d: all sums are those of XLA's own product: is the kernel in use?", matrix, axis)
 			}
 		}
 	}
+}
+
+// compareLinear compares a product over an axis of a matrix by the kernel with one without it, for numbers of rows of which the first is the
+// largest. It tells whether any sum differs.
+func compareLinear(t *testing.T, k kernelTest, matrix [2]int, axis int, numbers []int, product, plain func(x, w *Node) *Node) (differing bool) {
+	t.Helper()
+	in, out := matrix[axis], matrix[1-axis]
+	var most []float32
+	for _, rows := range numbers {
+		t.Run(fmt.Sprintf("%dx%d/%d/%d", matrix[0], matrix[1], axis, rows), func(t *testing.T) {
+			got, want := k.products(t, shapes.Make(dtypes.Float32, matrix[0], matrix[1]), rows, in, out, product, plain, &most)
+			top := slices.Max(want)
+			for i, v := range want {
+				if !(abs(v-got[i]) <= 5e-6*top) {
+					t.Fatalf("result %d is %g, not %g", i, got[i], v)
+				}
+				differing = differing || v != got[i]
+			}
+		})
+	}
+	return differing
 }

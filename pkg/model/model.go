@@ -32,7 +32,7 @@ type Model struct {
 	Rounded int
 }
 
-// DType is that of the matrices: float32, bfloat16 or [Halves].
+// DType is that of the matrices: float32, bfloat16 or [Halves]. See [Arithmetic].
 func (m *Model) DType() dtypes.DType { return m.Embed.Shape().DType }
 
 // Load reads a model folder (config.json, model.safetensors or shards with their index) into device memory,
@@ -60,7 +60,7 @@ func load(backend compute.Backend, dir string, dtype dtypes.DType) (*Model, erro
 	if err := checkTensors(cfg, set); err != nil {
 		return nil, fmt.Errorf("load model %s: %w", dir, err)
 	}
-	if dtype == Halves && !allBF16(cfg, set) {
+	if dtype == Halves && !fitHalves(cfg, set) {
 		dtype = dtypes.Float32
 	}
 	m := &Model{Config: cfg, Layers: make([][]*Array, cfg.Layers)}

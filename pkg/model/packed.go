@@ -40,17 +40,13 @@ func packedProduct(x, weight *Node) *Node {
 }
 
 // Packable tells which of some matrices [out, in] bf16 may be packed: those with which packed products of every number of
-// rows give what plain ones give. That is measured here, on the matrices themselves. Of [Halves] those may be that have the shape for it: the kernel
-// and its layout are ours.
+// rows give what plain ones give. That is measured here, on the matrices themselves.
 func Packable(c *Compiler, rows []int, matrices []*Array) ([]bool, error) {
 	fit := make([]bool, len(matrices))
 	var list []int // indices of those that may fit
 	for i, w := range matrices {
 		s := w.Shape()
-		if s.Rank() != 2 || s.Dim(0)%device.PackedWidth != 0 || s.Dim(1)%2 != 0 {
-			continue
-		}
-		if fit[i] = s.DType == Halves; s.DType == dtypes.BFloat16 && s.Dim(0) >= packedAtLeast {
+		if s.Rank() == 2 && s.DType == dtypes.BFloat16 && s.Dim(0) >= packedAtLeast && s.Dim(0)%device.PackedWidth == 0 && s.Dim(1)%2 == 0 {
 			fit[i] = true
 			list = append(list, i)
 		}

@@ -25,7 +25,7 @@ type RowLoss struct {
 
 // NewEvaluator loads a base. Close frees it.
 func NewEvaluator(dev *device.Device, baseDir string) (*Evaluator, error) {
-	base, err := model.Load(dev, baseDir)
+	base, err := model.LoadHalvesOn(dev.Backend(), baseDir)
 	if err != nil {
 		return nil, err
 	}

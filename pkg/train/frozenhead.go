@@ -5,7 +5,6 @@ import (
 
 	"descant/pkg/model"
 
-	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph"
 )
 
@@ -81,7 +80,7 @@ func (f frozenHead) finish(in []*Node, all online) []*Node {
 	top, sum := all[0], all[1]
 	rows, hidden := h.Shape().Dim(0), h.Shape().Dim(1)
 	normed := model.RMSNorm(h, norm, f.cfg.Eps)
-	word := ConvertDType(Gather(head, ExpandAxes(labels, 1)), dtypes.Float32)
+	word := model.Embed(head, labels)
 	atLabel := ReduceSum(Mul(model.HeadRounded(normed, head), word), 1)
 	nll := Sub(Reshape(Add(Log(sum), top), rows), atLabel)
 	nll = Where(GreaterThan(weights, ZerosLike(weights)), nll, ZerosLike(nll))

@@ -123,7 +123,10 @@ func (r *run) loadBase() (*model.Model, error) {
 	r.result.DType = job.DTypeBF16
 	if r.cfg.Training.DType != job.DTypeBF16 {
 		r.result.DType = job.DTypeF32
-		return model.Load(r.cfg.Device, r.cfg.BaseDir)
+		if r.cfg.Training.Method == job.MethodFull {
+			return model.Load(r.cfg.Device, r.cfg.BaseDir)
+		}
+		return model.LoadHalvesOn(r.cfg.Device.Backend(), r.cfg.BaseDir)
 	}
 	base, err := model.LoadBF16(r.cfg.Device, r.cfg.BaseDir)
 	if err != nil {

@@ -53,7 +53,7 @@ func (t *loraTarget) frozen(layer int) []*model.Array { return t.model.Layers[la
 func (t *loraTarget) size(layer int) int              { return t.plan.Size(layer) }
 func (t *loraTarget) dropout() bool                   { return t.plan.Config.Dropout > 0 }
 
-func (t *loraTarget) dtype() dtypes.DType { return t.model.DType() }
+func (t *loraTarget) dtype() dtypes.DType { return model.Arithmetic(t.model.DType()) }
 
 func (t *loraTarget) block(layer int, frozen []*Node, flat, key *Node) (*model.Block, []piece) {
 	weights, _ := t.model.Config.Bind(frozen)
