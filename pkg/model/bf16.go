@@ -42,7 +42,7 @@ func loadBF16(backend compute.Backend, set *safetensors.Set, t Tensor) (*Array, 
 	defer Forget(data)
 	return fill16[bfloat16.BFloat16](backend, func(out []byte) error {
 		if info.DType == safetensors.BF16 {
-			copy(out, data)
+			copyMapped(out, data)
 			return nil
 		}
 		size := info.DType.Size()

@@ -26,10 +26,8 @@ func LoadHalvesOn(backend compute.Backend, dir string) (*Model, error) {
 
 // loadHalves copies one matrix that is stored in bf16, in the files' layout.
 func loadHalves(backend compute.Backend, set *safetensors.Set, t Tensor) (*Array, error) {
-	data := set.Bytes(t.Name)
-	defer Forget(data)
 	return fill16[uint16](backend, func(out []byte) error {
-		copy(out, data)
+		copyMapped(out, set.Bytes(t.Name))
 		return nil
 	}, t.Shape...)
 }

@@ -187,6 +187,16 @@ func Forget(data []byte) {
 	}
 }
 
+// copyMapped copies a part of a mapped file piece by piece, and lets go of each.
+func copyMapped(to, from []byte) {
+	const piece = 16 << 20
+	for at := 0; at < len(from); at += piece {
+		end := min(at+piece, len(from))
+		copy(to[at:], from[at:end])
+		Forget(from[at:end])
+	}
+}
+
 // readInto decodes block after block of rows, so that no second copy of a large tensor exists.
 func readInto(out []float32, dtype safetensors.DType, data []byte, t Tensor) error {
 	rows, width := 1, t.Shape[len(t.Shape)-1]

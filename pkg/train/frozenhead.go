@@ -23,9 +23,13 @@ type frozenHead struct {
 // online is what is kept of the pieces so far: top and sum [rows, 1], and with the gradient drawn [rows, hidden].
 type online []*Node
 
+// pieceElements bounds the logits that [frozenHead] has at one time, of which there are two or three copies: 4 million are 17 MB. A step on a row of
+// 128 tokens takes as long with all of 20 million at once, and 120 MB more.
+const pieceElements = 4 << 20
+
 // pieceOf is the number of words of the vocabulary that [frozenHead] takes at one time: equal pieces, multiples of 128.
 func pieceOf(rows, vocab int) int {
-	pieces := (rows*vocab + headElements - 1) / headElements
+	pieces := (rows*vocab + pieceElements - 1) / pieceElements
 	return min(vocab, roundUp((vocab+pieces-1)/pieces, 128))
 }
 

@@ -8,8 +8,7 @@ import (
 	. "github.com/gomlx/gomlx/core/graph"
 )
 
-// headElements bounds the logits that exist at one time, of which there are two or three copies. 20 million are 80 MB: 1024 rows by
-// a seventh of a vocabulary of 152 thousand.
+// headElements bounds the logits that exist at one time where the head is trained, of which there are two or three copies. 20 million are 80 MB.
 const headElements = 20 << 20
 
 // headRows is the number of rows of the largest chunk of places: 32 times a power of two, at most 4096. Where the head is
