@@ -152,7 +152,8 @@ func (e *estimation) finish(t job.Training) {
 	}
 	half := t
 	half.DType = job.DTypeBF16
-	if t.Method == job.MethodLora && t.DType != job.DTypeBF16 && len(half.Validate()) == 0 {
+	wide := m.Weights > 3*e.Training.Parameters // four bytes each, and not two
+	if wide && t.Method == job.MethodLora && t.DType != job.DTypeBF16 && len(half.Validate()) == 0 {
 		suggest(m.Weights/2, "dtype bf16")
 	}
 	if !t.GradientCheckpointing {

@@ -55,7 +55,7 @@ type Training struct {
 
 	LoggingSteps int    `json:"logging_steps" yaml:"logging_steps" help:"a step event every so many steps"`
 	SaveSteps    int    `json:"save_steps" yaml:"save_steps" help:"a checkpoint every so many steps; 0: none by steps"`
-	DType        string `json:"dtype" yaml:"dtype" help:"arithmetic of the frozen base: f32, bf16 (half the memory; faster where the processor has bf16 instructions) or auto, which is f32"`
+	DType        string `json:"dtype" yaml:"dtype" help:"arithmetic of the frozen base: f32, bf16 (faster where the processor has bf16 instructions) or auto, which is f32"`
 
 	ReportTo string `json:"report_to" yaml:"report_to" help:"where the curves go beside report.html: none, or tensorboard (event files with the adapter)"`
 

@@ -21,7 +21,7 @@ var ErrNoBF16 = errors.New("the pure-Go backend has no usable bf16 product: use 
 // LoadBF16 is [Load] with every matrix in bf16 and in the files' own layout [out, in]; vectors (norms, biases)
 // are float32. Matrices stored with more digits are rounded to the nearest and counted in [Model.Rounded].
 //
-// Such a model takes half the memory of [Load]'s. Its products round the other operand to bf16 too and add up
+// Such a model takes half the memory of [Load]'s, as that of [LoadHalvesOn] does. Its products round the other operand to bf16 too and add up
 // in float32 (see [Product]).
 func LoadBF16(dev *device.Device, dir string) (*Model, error) {
 	if dev.Kind() == device.Go {

@@ -33,9 +33,9 @@ type Config struct {
 	Slots int `yaml:"slots" help:"how many adapters of rank max_rank a base holds at once"`
 	// MaxRank is the rank on which Slots counts. Defaults to 8.
 	MaxRank int `yaml:"max_rank" help:"rank on which slots counts"`
-	// DType is what a base's matrices are held in: f32, bf16 (half the memory, and half of it read for each token; not on
+	// DType is what a base's matrices are held in: f32 (two bytes for each weight on a CPU with AVX2 if they are stored in bf16), bf16 (not on
 	// the pure-Go device), or auto, which is f32. Defaults to auto.
-	DType string `yaml:"dtype" help:"arithmetic of the bases: f32, bf16 (half the memory) or auto, which is f32"`
+	DType string `yaml:"dtype" help:"arithmetic of the bases: f32, bf16 or auto, which is f32"`
 	// PrefixCache bounds the keys and values of prompts and answers that a base keeps for requests that begin alike; 0 is
 	// none. Defaults to 128MiB on a CPU; a GPU has none.
 	PrefixCache lifecycle.Bytes `yaml:"prefix_cache" help:"most memory of a base for beginnings of prompts that were computed before (0: none; CPU only)"`
