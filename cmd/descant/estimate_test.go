@@ -2,6 +2,7 @@ package main
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,5 +51,16 @@ func TestAdvice(t *testing.T) {
 	}
 	if e.Fits || e.PeakBytes != peak || !reflect.DeepEqual(e.Advice, want) {
 		t.Errorf("peak %d, fits %v, advice %v, expected %v", e.PeakBytes, e.Fits, e.Advice, want)
+	}
+
+	// bf16 saves memory only where a weight takes more than its two bytes.
+	half := advice{"dtype bf16", peak - 400<<20}
+	e.Training.Memory.Weights = 800 << 20
+	for bytes, saves := range map[int64]bool{4: true, 2: false} {
+		e.Advice, e.Training.Parameters = nil, e.Training.Memory.Weights/bytes
+		e.finish(settings)
+		if slices.Contains(e.Advice, half) != saves {
+			t.Errorf("with %d bytes a weight the advice is %v", bytes, e.Advice)
+		}
 	}
 }

@@ -14,36 +14,16 @@ import (
 // an input, which. XLA copies an input that is donated when the program runs, as long as the program itself does not say this of it. To
 // other backends it is enough that the input is donated.
 func Donating(b compute.Backend, outputs map[string]int) compute.Backend {
-	if len(outputs) == 0 {
-		return b
+	e, isExtended := b.(extended)
+	if !isExtended {
+		e.Backend = b
 	}
-	return donating{b, outputs}
+	e.outputs = outputs
+	return e
 }
 
-type donating struct {
-	compute.Backend
-	outputs map[string]int
-}
-
-type donatingBuilder struct {
-	compute.Builder
-	outputs map[string]int
-}
-
-type donatingFunction struct {
-	compute.Function
-	outputs map[string]int
-}
-
-func (d donating) Builder(name string) compute.Builder {
-	return donatingBuilder{d.Backend.Builder(name), d.outputs}
-}
-
-func (b donatingBuilder) Main() compute.Function {
-	return donatingFunction{b.Builder.Main(), b.outputs}
-}
-
-func (f donatingFunction) Parameter(name string, shape shapes.Shape, sharding *compute.ShardingSpec) (compute.Value, error) {
+// Parameter is that of the function, and says which output is written over it.
+func (f extendedFunction) Parameter(name string, shape shapes.Shape, sharding *compute.ShardingSpec) (compute.Value, error) {
 	value, err := f.Function.Parameter(name, shape, sharding)
 	output, donated := f.outputs[name]
 	if node, isXLA := value.(*xla.Node); err == nil && donated && isXLA {

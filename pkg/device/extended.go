@@ -8,7 +8,7 @@ import (
 	"github.com/gomlx/go-xla/compute/xla"
 )
 
-// extended is XLA's CPU client with functions that GoMLX does not know of: see [WithOneDNN] and [WithKernels]. It, its builder and their
+// extended is a backend with what GoMLX does not know of: see [WithOneDNN], [WithKernels] and [Donating]. It, its builder and their
 // functions hand everything else to what they wrap.
 type extended struct {
 	compute.Backend
@@ -16,6 +16,8 @@ type extended struct {
 	oneDNN bool
 	// kernels are those of functions, packs that of packed products, linear that of plain ones, halves says that these multiply f32 with halves.
 	kernels, packs, linear, halves bool
+	// outputs are written over inputs of the main function, by the names of these.
+	outputs map[string]int
 }
 
 type extendedBuilder struct {
@@ -26,20 +28,23 @@ type extendedBuilder struct {
 type extendedFunction struct {
 	compute.Function
 	builder extendedBuilder
+	outputs map[string]int // see extended
 }
 
 func (e extended) Builder(name string) compute.Builder {
 	return extendedBuilder{e.Backend.Builder(name), e}
 }
 
-func (b extendedBuilder) Main() compute.Function { return extendedFunction{b.Builder.Main(), b} }
+func (b extendedBuilder) Main() compute.Function {
+	return extendedFunction{b.Builder.Main(), b, b.with.outputs}
+}
 
 func (b extendedBuilder) NewFunction(name string) (compute.Function, error) {
 	f, err := b.Builder.NewFunction(name)
 	if err != nil {
 		return nil, err
 	}
-	return extendedFunction{f, b}, nil
+	return extendedFunction{f, b, nil}, nil
 }
 
 // customCall is go-xla's own; it has no exported way to call a function of the plugin.

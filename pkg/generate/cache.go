@@ -35,11 +35,13 @@ func (c *cache) resize(context, keep int) error {
 	next := newCache(c.backend, c.config, c.rows, c.inPlace)
 	next.context = context
 	for layer := range c.config.Layers {
-		for _, kind := range []int{0, 1} {
-			if err := next.add(kind, c.old(kind, layer), c.context, keep); err != nil {
-				next.free()
-				return fmt.Errorf("make room for a context of %d tokens: %w", context, err)
-			}
+		err := next.add(&next.keys, &next.keysIn, of(c.keys, layer), c.context, keep)
+		if err == nil {
+			err = next.add(&next.values, &next.valuesIn, of(c.values, layer), c.context, keep)
+		}
+		if err != nil {
+			next.free()
+			return fmt.Errorf("make room for a context of %d tokens: %w", context, err)
 		}
 	}
 	c.free()
@@ -47,20 +49,16 @@ func (c *cache) resize(context, keep int) error {
 	return nil
 }
 
-// old is the present array of keys (0) or values (1), nil if there is none yet.
-func (c *cache) old(kind, layer int) *model.Array {
-	list := c.keys
-	if kind == 1 {
-		list = c.values
-	}
+// of is the array of a layer, nil if there is none yet.
+func of(list []*model.Array, layer int) *model.Array {
 	if layer < len(list) {
 		return list[layer]
 	}
 	return nil
 }
 
-// add appends the array of one more layer, with the first keep positions of old.
-func (c *cache) add(kind int, old *model.Array, oldContext, keep int) error {
+// add appends the array of one more layer to a list, with the first keep positions of old, and in place the writable array that it is.
+func (c *cache) add(list *[]*model.Array, in *[]*model.Writable[float32], old *model.Array, oldContext, keep int) error {
 	var content []float32
 	if old != nil && keep > 0 {
 		var err error
@@ -69,37 +67,30 @@ func (c *cache) add(kind int, old *model.Array, oldContext, keep int) error {
 		}
 	}
 	fill := func(to []float32) error {
-		for i := 0; content != nil && i < c.rows*c.config.KVHeads; i++ {
-			dim := c.config.HeadDim
+		if content == nil {
+			return nil
+		}
+		dim := c.config.HeadDim
+		for i := range c.rows * c.config.KVHeads {
 			copy(to[i*c.context*dim:][:keep*dim], content[i*oldContext*dim:])
 		}
 		return nil
 	}
-	var array *model.Array
-	if dims := []int{c.rows, c.config.KVHeads, c.context, c.config.HeadDim}; c.inPlace {
-		w, err := model.NewWritable[float32](c.backend, dims...)
+	dims := []int{c.rows, c.config.KVHeads, c.context, c.config.HeadDim}
+	if !c.inPlace {
+		array, err := model.Fill(c.backend, fill, dims...)
 		if err != nil {
 			return err
 		}
-		_ = fill(w.Values()) // of memory, which does not fail
-		array = w.Array()
-		c.keysIn, c.valuesIn = appendTo(kind, c.keysIn, c.valuesIn, w)
-	} else {
-		var err error
-		if array, err = model.Fill(c.backend, fill, dims...); err != nil {
-			return err
-		}
+		*list = append(*list, array)
+		return nil
 	}
-	c.keys, c.values = appendTo(kind, c.keys, c.values, array)
-	return nil
-}
-
-// appendTo appends to the keys (kind 0) or the values (1).
-func appendTo[T any](kind int, keys, values []T, one T) (k, v []T) {
-	if kind == 0 {
-		return append(keys, one), values
+	w, err := model.NewWritable[float32](c.backend, dims...)
+	if err != nil {
+		return err
 	}
-	return keys, append(values, one)
+	*in, *list = append(*in, w), append(*list, w.Array())
+	return fill(w.Values())
 }
 
 // lost says that a step that failed has taken something of the cache with it.

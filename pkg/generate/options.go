@@ -30,8 +30,8 @@ type Options struct {
 	// PrefixCache bounds the memory, in bytes, for keys and values of prompts and answers that are kept for requests
 	// that begin alike. Defaults to 128 MiB, or to none on a device that does not share its memory; -1 is none.
 	PrefixCache int64
-	// DType is what the base's matrices are held in: [F32] (the default) computes like the reference; [BF16] takes half
-	// the memory and reads half of it for each token. Its logits differ by the rounding of the activations.
+	// DType is what the base's matrices are multiplied in: [F32] (the default) computes like the reference; the logits of [BF16] differ by the
+	// rounding of the activations. With BF16 they take two bytes a weight, and with F32 where [model.LoadHalvesOn] finds that it can.
 	DType string
 	// DraftTokens is the longest draft of a speculation, 1 to 15 tokens. Defaults to 7.
 	DraftTokens int

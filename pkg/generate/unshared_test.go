@@ -105,11 +105,12 @@ func TestStepThatLosesTheCache(t *testing.T) {
 		answering.Add(2)
 		for row := range int32(2) {
 			wg.Go(func() {
+				begun := sync.OnceFunc(answering.Done)
+				defer begun() // if it fails before it says anything
 				said := 0
 				_, err := e.Generate(t.Context(), Request{Prompt: []int32{4, 5, row}, MaxTokens: 200}, func(Token) error {
-					if said++; said == 1 {
-						answering.Done()
-					}
+					said++
+					begun()
 					return nil
 				})
 				if err == nil || !strings.Contains(err.Error(), "out of memory") {

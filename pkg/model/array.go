@@ -19,7 +19,7 @@ type Array struct {
 
 // Number is an element type that arrays are made from and read as.
 type Number interface {
-	float32 | float64 | int32 | uint32 | uint16 | bool | bfloat16.BFloat16
+	float32 | float64 | int32 | uint32 | bool | bfloat16.BFloat16
 }
 
 // Shape is dtype and dimensions.

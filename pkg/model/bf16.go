@@ -39,12 +39,12 @@ func LoadBF16On(backend compute.Backend, dir string) (*Model, error) {
 func loadBF16(backend compute.Backend, set *safetensors.Set, t Tensor) (*Array, error) {
 	info, _ := set.Info(t.Name)
 	data := set.Bytes(t.Name)
-	defer Forget(data)
 	return fill16[bfloat16.BFloat16](backend, func(out []byte) error {
 		if info.DType == safetensors.BF16 {
 			copyMapped(out, data)
 			return nil
 		}
+		defer Forget(data)
 		size := info.DType.Size()
 		const block = 1 << 16 // values; no second copy of a large tensor exists
 		for at := 0; at < len(data)/size; at += block {
@@ -121,7 +121,7 @@ func PullProduct(dy, weight *Node) *Node {
 	case dtypes.BFloat16:
 		return Contract(dtypes.BFloat16, dy, 1, weight, 0)
 	case Halves:
-		return halvesCall(device.HalvesPull, dy, weight, func(w *Node) *Node { return w }, 0)
+		return halvesCall(device.HalvesPull, dy, weight, 0)
 	}
 	return Dot(dy, weight).General([]int{1}, nil, []int{1}, nil)
 }

@@ -155,11 +155,7 @@ func PaddedMask(valid *Node, window int) *Node {
 // Embed looks up rows of the embedding [vocab, hidden] f32, bf16 or [Halves] for ids [batch, seq] int32: [batch, seq,
 // hidden] f32.
 func Embed(embedding, ids *Node) *Node {
-	x := Gather(embedding, ExpandAxes(ids, -1))
-	if x.DType() == Halves {
-		return Widen(x)
-	}
-	return ConvertDType(x, dtypes.Float32)
+	return Widen(Gather(embedding, ExpandAxes(ids, -1)))
 }
 
 // Logits applies final norm and head to x [rows, hidden]: [rows, vocab]. head is [vocab, hidden], the

@@ -43,24 +43,31 @@ func fitHalves(cfg *Config, set *safetensors.Set) bool {
 	return true
 }
 
-// Widen gives halves as the f32 that they mean.
-func Widen(halves *Node) *Node {
-	return ConvertDType(Bitcast(halves, dtypes.BFloat16), dtypes.Float32)
+// Widen gives values of any dtype of matrices in f32: halves as what they mean.
+func Widen(x *Node) *Node {
+	if x.DType() == Halves {
+		x = Bitcast(x, dtypes.BFloat16)
+	}
+	return ConvertDType(x, dtypes.Float32)
 }
 
 // halvesProduct is [Product] with a matrix of halves, packed or not.
 func halvesProduct(x, weight *Node) *Node {
-	if weight.Rank() == 2 {
-		return halvesCall(device.HalvesLinear, x, weight, func(w *Node) *Node { return w }, 1)
+	if weight.Rank() == 3 {
+		return halvesCall(device.HalvesPacked, x, weight, 1)
 	}
-	return halvesCall(device.HalvesPacked, x, weight, Unpack, 1)
+	return halvesCall(device.HalvesLinear, x, weight, 1)
 }
 
-// halvesCall multiplies x with a matrix of halves, which plain makes plain, over an axis of it.
-func halvesCall(kernel string, x, weight *Node, plain func(*Node) *Node, axis int) *Node {
+// halvesCall multiplies x with a matrix of halves by a kernel, over an axis of it, or of what it was packed of.
+func halvesCall(kernel string, x, weight *Node, axis int) *Node {
 	name := fmt.Sprintf("%s_%d_%d_%d", kernel, x.Shape().Dim(0), weight.Shape().Dim(0), weight.Shape().Dim(1))
 	y := Call(name, []*Node{x, weight}, func(in []*Node) []*Node {
-		return []*Node{Dot(in[0], Widen(plain(in[1]))).General([]int{1}, nil, []int{axis}, nil)}
+		w := in[1]
+		if w.Rank() == 3 {
+			w = Unpack(w)
+		}
+		return []*Node{Contract(dtypes.Float32, in[0], 1, Widen(w), axis)}
 	})
 	return StopGradient(y[0])
 }

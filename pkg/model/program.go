@@ -65,7 +65,11 @@ func (c *Compiler) Compile(name string, inputs []shapes.Shape, build func(g *Gra
 	}
 	var compileErr error
 	err := exceptions.TryCatch[error](func() {
-		g := NewGraph(device.Donating(c.backend, outputs), name)
+		backend := c.backend
+		if len(outputs) > 0 {
+			backend = device.Donating(backend, outputs)
+		}
+		g := NewGraph(backend, name)
 		params := make([]*Node, len(inputs))
 		for i, shape := range inputs {
 			params[i] = Parameter(g, parameter(i), shape)

@@ -24,7 +24,7 @@ type frozenHead struct {
 type online []*Node
 
 // pieceElements bounds the logits that [frozenHead] has at one time, of which there are two or three copies: 4 million are 17 MB. A step on a row of
-// 128 tokens takes as long with all of 20 million at once, and 120 MB more.
+// 128 tokens takes as long with 20 million at once, and the process 20 to 90 MB more.
 const pieceElements = 4 << 20
 
 // pieceOf is the number of words of the vocabulary that [frozenHead] takes at one time: equal pieces, multiples of 128.
