@@ -8,32 +8,32 @@
 #include <stdlib.h>
 #include <string.h>
 
-// A block is WIDTH outputs. DEPTH pairs of inputs of them are a panel, which stays in the first cache while at most ROWS rows go through it, TOGETHER at a time.
-enum { WIDTH = 64, DEPTH = 64, ROWS = 256, TOGETHER = 6 };
+// A block is WIDTH outputs. DEPTH pairs of inputs of them are a panel, which stays in the first cache while at most ROWS rows go through it, in groups of at
+// most TOGETHER.
+enum { WIDTH = 64, DEPTH = 64, ROWS = 252, TOGETHER = 6 };
 
 #define DOTS
 #define EACH "linear_block.h"
 #include "processors.h"
 
-typedef void block_function(float *y, int64_t out, const uint32_t *x, int64_t stride, int64_t depth, const uint16_t *w, int64_t columns, int64_t rows, int pull);
+typedef void block_function(float *y, int64_t out, const uint32_t *x, int64_t depth, const uint16_t *w, int64_t columns, int pull, int64_t rows, int64_t first, int64_t last);
 
 int descant_products(void) { return HAS_DOT ? DESCANT_PAIRS : HAS_AVX2 ? DESCANT_F32 : DESCANT_OTHER; }
 
 typedef struct {
-	job job; // a piece is a block of outputs for ROWS rows
+	job job; // a piece is a block of outputs for some groups of rows
 	block_function *block;
-	int64_t rows, depth, out, columns, stride, pull;
-	const uint32_t *x;
+	int64_t rows, groups, turns, depth, out, columns, pull;
 	const uint16_t *matrix;
 	float *y;
-	float wide[]; // x in f32, if the block takes that
+	uint32_t x[];
 } linear;
 
 static void piece(job *j, int64_t i) {
 	const linear *l = (const linear *)j;
-	int64_t blocks = l->out / WIDTH, row = i / blocks * ROWS, o = i % blocks * WIDTH;
-	l->block(l->y + row * l->out + o, l->out, l->x + row * l->stride, l->stride, l->depth, l->matrix + o * (l->pull ? 1 : l->columns), l->columns,
-		at_most(l->rows - row, ROWS), l->pull);
+	int64_t blocks = l->out / WIDTH, turn = i / blocks, o = i % blocks * WIDTH;
+	l->block(l->y + o, l->out, l->x, l->depth, l->matrix + o * (l->pull ? 1 : l->columns), l->columns, l->pull, l->rows,
+		part_begins(l->groups, l->turns, turn), part_begins(l->groups, l->turns, turn + 1));
 }
 
 static ffi_error *compute(call_frame *call, int pull) {
@@ -47,15 +47,14 @@ static ffi_error *compute(call_frame *call, int pull) {
 	int64_t out = matrix->dims[pull], columns = matrix->dims[1];
 	if (!ffi_matrix(y, DTYPE_F32, rows, out)) return ffi_fail(call, "linear: the result is not [rows, outputs] f32");
 	int pairs = descant_products() == DESCANT_PAIRS && !halves;
-	linear *l = malloc(sizeof *l + (pairs ? 0 : rows * rows_stride(depth) * sizeof *l->wide));
-	if (l == NULL || (!pairs && !rows_widen(call, l->wide, x))) {
+	linear *l = malloc(sizeof *l + rows * (pairs ? depth / 2 : depth) * sizeof *l->x);
+	if (l == NULL || !rows_arrange(call, l->x, x, TOGETHER, pairs)) {
 		free(l);
 		return ffi_fail(call, "linear: no memory");
 	}
-	int64_t pieces = out / WIDTH * parts(rows, ROWS);
-	*l = (linear){.job = {.piece = piece, .pieces = pieces}, .block = pairs ? FASTEST(block) : FASTEST_SUMS(block), .rows = rows, .depth = depth, .out = out,
-		.columns = columns, .stride = pairs ? depth / 2 : rows_stride(depth), .x = pairs ? x->data : (const uint32_t *)l->wide, .matrix = matrix->data,
-		.y = y->data, .pull = pull};
+	int64_t groups = parts(rows, TOGETHER), turns = parts(groups, ROWS / TOGETHER), pieces = turns * (out / WIDTH);
+	*l = (linear){.job = {.piece = piece, .pieces = pieces}, .block = pairs ? FASTEST(block) : FASTEST_SUMS(block), .rows = rows, .groups = groups,
+		.turns = turns, .depth = depth, .out = out, .columns = columns, .pull = pull, .matrix = matrix->data, .y = y->data};
 	ffi_run(call, &l->job, pieces);
 	return NULL;
 }

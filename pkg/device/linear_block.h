@@ -69,48 +69,49 @@ INLINE void fill(uint32_t *to, const uint16_t *w, int64_t columns, int64_t n, in
 	}
 }
 
-// tile adds to y [rows, ABREAST·LANES] x·w for some lines of a panel: x [rows, lines], stride words apart. It begins at 0 if it is new.
-INLINE void tile(float *y, const uint32_t *x, int64_t stride, const uint32_t *w, int64_t lines, int rows, int new) {
+// tile adds to y [rows, ABREAST·LANES] x·w for some lines of a panel: x [lines, rows]. It begins at 0 if it is new.
+INLINE void tile(float *y, const uint32_t *x, const uint32_t *w, int64_t lines, int rows, int new) {
 	vf s[TOGETHER][ABREAST];
 	for (int r = 0; r < rows; r++)
 		for (int v = 0; v < ABREAST; v++) s[r][v] = new ? (vf){0} : *(const vf *)(y + r * WIDTH + v * LANES);
-	for (int64_t k = 0; k < lines; k++, w += WIDTH) {
+	for (int64_t k = 0; k < lines; k++, w += WIDTH, x += rows) {
 		vu line[ABREAST];
 		for (int v = 0; v < ABREAST; v++) line[v] = *(const vu *)(w + v * LANES);
 		for (int r = 0; r < rows; r++) {
-			vu value = (vu){0} + x[r * stride + k];
+			vu value = (vu){0} + x[r];
 			for (int v = 0; v < ABREAST; v++) s[r][v] = PLUS(s[r][v], value, line[v]);
 		}
+		LOOPS;
 	}
 	for (int r = 0; r < rows; r++)
 		for (int v = 0; v < ABREAST; v++) *(vf *)(y + r * WIDTH + v * LANES) = s[r][v];
 }
 
-// block computes y [rows, WIDTH], out apart, for at most ROWS rows x [rows, depth], stride words apart, and WIDTH outputs of a matrix.
-static void FOR(block)(float *y, int64_t out, const uint32_t *x, int64_t stride, int64_t depth, const uint16_t *w, int64_t columns, int64_t rows, int pull) {
+// block computes y [rows, WIDTH], out apart, for the groups from first to last of all rows: x as rows_arrange writes it, of so much depth, and WIDTH outputs
+// of a matrix.
+static void FOR(block)(float *y, int64_t out, const uint32_t *x, int64_t depth, const uint16_t *w, int64_t columns, int pull, int64_t rows, int64_t first, int64_t last) {
 	float sums[ROWS * WIDTH] __attribute__((aligned(LINE)));
 	uint32_t matrix[PER_PAIR * DEPTH * WIDTH] __attribute__((aligned(LINE)));
-	const int64_t pairs = depth / 2;
+	const int64_t pairs = depth / 2, groups = parts(rows, TOGETHER), begin = part_begins(rows, groups, first), end = part_begins(rows, groups, last);
 	for (int64_t k = 0; k < pairs; k += DEPTH) {
 		int64_t n = at_most(pairs - k, DEPTH), lines = PER_PAIR * n;
 		fill(matrix, w + 2 * k * (pull ? columns : 1), columns, n, pull);
-		for (int64_t o = 0; o < WIDTH; o += ABREAST * LANES) {
-			float *sum = sums + o;
-			const uint32_t *from = x + PER_PAIR * k, *panel = matrix + o;
-			for (int64_t left = rows, some; left > 0; left -= some, sum += some * WIDTH, from += some * stride) {
-				some = group(left, TOGETHER);
+		for (int64_t o = 0; o < WIDTH; o += ABREAST * LANES)
+			for (int64_t group = first, row = begin, some; group < last; group++, row += some) {
+				some = part_begins(rows, groups, group + 1) - row;
+				float *sum = sums + (row - begin) * WIDTH + o;
+				const uint32_t *from = x + PER_PAIR * (row * pairs + k * some), *panel = matrix + o;
 				switch (some) {
-				case 1: tile(sum, from, stride, panel, lines, 1, k == 0); break;
-				case 2: tile(sum, from, stride, panel, lines, 2, k == 0); break;
-				case 3: tile(sum, from, stride, panel, lines, 3, k == 0); break;
-				case 4: tile(sum, from, stride, panel, lines, 4, k == 0); break;
-				case 5: tile(sum, from, stride, panel, lines, 5, k == 0); break;
-				case 6: tile(sum, from, stride, panel, lines, 6, k == 0); break;
+				case 1: tile(sum, from, panel, lines, 1, k == 0); break;
+				case 2: tile(sum, from, panel, lines, 2, k == 0); break;
+				case 3: tile(sum, from, panel, lines, 3, k == 0); break;
+				case 4: tile(sum, from, panel, lines, 4, k == 0); break;
+				case 5: tile(sum, from, panel, lines, 5, k == 0); break;
+				case 6: tile(sum, from, panel, lines, 6, k == 0); break;
 				}
 			}
-		}
 	}
-	for (int64_t r = 0; r < rows; r++) memcpy(y + r * out, sums + r * WIDTH, WIDTH * sizeof *y);
+	for (int64_t r = begin; r < end; r++) memcpy(y + r * out, sums + (r - begin) * WIDTH, WIDTH * sizeof *y);
 }
 
 #undef transpose

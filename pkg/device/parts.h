@@ -11,8 +11,8 @@ enum { LINE = 64 };
 // parts is how many of that size, or smaller, n has.
 static inline int64_t parts(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
-// group is how many go next, of those that are left and of which at most so many go together: groups as equal as can be.
-static inline int64_t group(int64_t left, int64_t together) { return parts(left, parts(left, together)); }
+// part_begins is where a part begins, of n that are divided into parts as equal as can be.
+static inline int64_t part_begins(int64_t n, int64_t parts, int64_t part) { return n * part / parts; }
 
 static inline int64_t at_most(int64_t n, int64_t limit) { return n < limit ? n : limit; }
 
