@@ -23,9 +23,9 @@
 #define INTERLEAVED(a, b, ...) __builtin_shuffle(a, b, (vu){__VA_ARGS__})
 #endif
 
-// LOOPS stands at the end of a loop that is to be fast. Intel's processors from Skylake to Cascade Lake, since a correction of theirs (erratum SKX102), decode
-// anew each time what lies in the same 32 bytes with a branch across their end: a loop of products then takes up to half as long again. So
-// the branch is moved to the beginning of 32 bytes.
+// LOOPS stands at the end of a loop that is to be fast. Intel's processors from Skylake to Cascade Lake, since a correction of their microcode (the JCC
+// erratum), do not keep decoded what shares 32 bytes with a branch that crosses or ends at their end; a loop of products takes a third longer for it.
+// This puts the branch at the beginning of 32 bytes.
 #if defined(__x86_64__) && defined(__GNUC__)
 #define LOOPS __asm__ volatile(".p2align 5")
 #else

@@ -23,7 +23,7 @@ type kernelTest struct {
 	kernel, plain *Compiler
 }
 
-func newKernelTest(t *testing.T) kernelTest {
+func newKernelTest(t testing.TB) kernelTest {
 	t.Helper()
 	dev := devicetest.Open(t, device.XLA)
 	backend, ok := device.WithKernels(dev.Backend())
