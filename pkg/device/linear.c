@@ -8,22 +8,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-// A block is WIDTH outputs. DEPTH pairs of inputs of them are a panel, which stays in the first cache while at most ROWS rows go through it, in groups of at
-// most TOGETHER.
+// A block is WIDTH outputs. DEPTH pairs of inputs of them are a panel, which stays in the first cache while the rows of a turn go through it, at most ROWS in
+// groups of at most TOGETHER.
 enum { WIDTH = 64, DEPTH = 64, ROWS = 252, TOGETHER = 6 };
 
 #define DOTS
 #define EACH "linear_block.h"
 #include "processors.h"
 
-typedef void block_function(float *y, int64_t out, const uint32_t *x, int64_t depth, const uint16_t *w, int64_t columns, int pull, int64_t rows, int64_t first, int64_t last);
+typedef void block_function(float *y, int64_t out, const uint32_t *x, int64_t depth, const uint16_t *w, int64_t columns, int pull, int64_t rows, int64_t turn, int64_t turns);
 
 int descant_products(void) { return HAS_DOT ? DESCANT_PAIRS : HAS_AVX2 ? DESCANT_F32 : DESCANT_OTHER; }
 
 typedef struct {
-	job job; // a piece is a block of outputs for some groups of rows
+	job job; // a piece is a block of outputs for the rows of a turn
 	block_function *block;
-	int64_t rows, groups, turns, depth, out, columns, pull;
+	int64_t rows, turns, depth, out, columns, pull;
 	const uint16_t *matrix;
 	float *y;
 	uint32_t x[];
@@ -32,8 +32,7 @@ typedef struct {
 static void piece(job *j, int64_t i) {
 	const linear *l = (const linear *)j;
 	int64_t blocks = l->out / WIDTH, turn = i / blocks, o = i % blocks * WIDTH;
-	l->block(l->y + o, l->out, l->x, l->depth, l->matrix + o * (l->pull ? 1 : l->columns), l->columns, l->pull, l->rows,
-		part_begins(l->groups, l->turns, turn), part_begins(l->groups, l->turns, turn + 1));
+	l->block(l->y + o, l->out, l->x, l->depth, l->matrix + o * (l->pull ? 1 : l->columns), l->columns, l->pull, l->rows, turn, l->turns);
 }
 
 static ffi_error *compute(call_frame *call, int pull) {
@@ -52,9 +51,9 @@ static ffi_error *compute(call_frame *call, int pull) {
 		free(l);
 		return ffi_fail(call, "linear: no memory");
 	}
-	int64_t groups = parts(rows, TOGETHER), turns = parts(groups, ROWS / TOGETHER), pieces = turns * (out / WIDTH);
-	*l = (linear){.job = {.piece = piece, .pieces = pieces}, .block = pairs ? FASTEST(block) : FASTEST_SUMS(block), .rows = rows, .groups = groups,
-		.turns = turns, .depth = depth, .out = out, .columns = columns, .pull = pull, .matrix = matrix->data, .y = y->data};
+	int64_t turns = parts(parts(rows, TOGETHER), ROWS / TOGETHER), pieces = turns * (out / WIDTH);
+	*l = (linear){.job = {.piece = piece, .pieces = pieces}, .block = pairs ? FASTEST(block) : FASTEST_SUMS(block), .rows = rows, .turns = turns,
+		.depth = depth, .out = out, .columns = columns, .pull = pull, .matrix = matrix->data, .y = y->data};
 	ffi_run(call, &l->job, pieces);
 	return NULL;
 }

@@ -81,18 +81,19 @@ INLINE void tile(float *y, const uint32_t *x, const uint32_t *w, int64_t lines, 
 			vu value = (vu){0} + x[r];
 			for (int v = 0; v < ABREAST; v++) s[r][v] = PLUS(s[r][v], value, line[v]);
 		}
-		LOOPS;
+		BRANCH_APART;
 	}
 	for (int r = 0; r < rows; r++)
 		for (int v = 0; v < ABREAST; v++) *(vf *)(y + r * WIDTH + v * LANES) = s[r][v];
 }
 
-// block computes y [rows, WIDTH], out apart, for the groups from first to last of all rows: x as rows_arrange writes it, of so much depth, and WIDTH outputs
+// block computes y [rows, WIDTH], out apart, for the groups of rows of a turn: x, all rows, as rows_arrange writes them, of so much depth, and WIDTH outputs
 // of a matrix.
-static void FOR(block)(float *y, int64_t out, const uint32_t *x, int64_t depth, const uint16_t *w, int64_t columns, int pull, int64_t rows, int64_t first, int64_t last) {
+static void FOR(block)(float *y, int64_t out, const uint32_t *x, int64_t depth, const uint16_t *w, int64_t columns, int pull, int64_t rows, int64_t turn, int64_t turns) {
 	float sums[ROWS * WIDTH] __attribute__((aligned(LINE)));
 	uint32_t matrix[PER_PAIR * DEPTH * WIDTH] __attribute__((aligned(LINE)));
-	const int64_t pairs = depth / 2, groups = parts(rows, TOGETHER), begin = part_begins(rows, groups, first), end = part_begins(rows, groups, last);
+	const int64_t pairs = depth / 2, groups = parts(rows, TOGETHER), first = part_begins(groups, turns, turn), last = part_begins(groups, turns, turn + 1);
+	const int64_t begin = part_begins(rows, groups, first), end = part_begins(rows, groups, last);
 	for (int64_t k = 0; k < pairs; k += DEPTH) {
 		int64_t n = at_most(pairs - k, DEPTH), lines = PER_PAIR * n;
 		fill(matrix, w + 2 * k * (pull ? columns : 1), columns, n, pull);

@@ -9,18 +9,18 @@
 #include <string.h>
 
 // WIDTH outputs lie together. DEPTH pairs of inputs of them are taken at a time: as much as stays in the first cache, and is fetched
-// while those before are used. At most ROWS rows go through a matrix at a time, in groups of at most TOGETHER.
+// while those before are used. At most ROWS rows go through a matrix in a turn.
 enum { WIDTH = 64, DEPTH = 64, ROWS = 132 };
 
 #define EACH "packed_block.h"
 #include "processors.h"
 
-typedef void block_function(float *y, int64_t out, const float *x, const uint32_t *w, int64_t in, int64_t rows, int64_t first, int64_t last);
+typedef void block_function(float *y, int64_t out, const float *x, const uint32_t *w, int64_t in, int64_t rows, int64_t turn, int64_t turns);
 
 typedef struct {
-	job job; // a piece is a block of outputs for some groups of rows
+	job job; // a piece is a block of outputs for the rows of a turn
 	block_function *block;
-	int64_t rows, groups, turns, in, out, blocks;
+	int64_t rows, turns, in, out, blocks;
 	const uint32_t *matrix;
 	float *y;
 	float x[];
@@ -29,8 +29,7 @@ typedef struct {
 static void piece(job *j, int64_t i) {
 	const packed *w = (const packed *)j;
 	int64_t turn = i / w->blocks, block = i % w->blocks; // all blocks for the same rows first: less of x is in use at a time
-	w->block(w->y + block * WIDTH, w->out, w->x, w->matrix + block * (w->in / 2) * WIDTH, w->in, w->rows, part_begins(w->groups, w->turns, turn),
-		part_begins(w->groups, w->turns, turn + 1));
+	w->block(w->y + block * WIDTH, w->out, w->x, w->matrix + block * (w->in / 2) * WIDTH, w->in, w->rows, turn, w->turns);
 }
 
 ffi_error *ffi_packed(call_frame *call) {
@@ -43,15 +42,15 @@ ffi_error *ffi_packed(call_frame *call) {
 		return ffi_fail(call, "packed product: the matrix is not [out/64, in, 64] bf16, or for x in f32 u16, with an even number of inputs");
 	int64_t blocks = matrix->dims[0];
 	if (!ffi_matrix(y, DTYPE_F32, rows, blocks * WIDTH)) return ffi_fail(call, "packed product: the result is not [rows, out] f32");
-	packed *w = malloc(sizeof *w + rows * in * sizeof *w->x);
 	const int64_t together = FASTEST(together);
-	if (w == NULL || !rows_arrange(call, (uint32_t *)w->x, x, together, 0)) {
+	packed *w = malloc(sizeof *w + rows * in * sizeof *w->x);
+	if (w == NULL || !rows_arrange(call, w->x, x, together, 0)) {
 		free(w);
 		return ffi_fail(call, "packed product: no memory");
 	}
-	int64_t groups = parts(rows, together), turns = parts(groups, ROWS / together), pieces = turns * blocks;
-	*w = (packed){.job = {.piece = piece, .pieces = pieces}, .block = FASTEST(block), .rows = rows, .groups = groups, .turns = turns, .in = in,
-		.out = blocks * WIDTH, .blocks = blocks, .matrix = matrix->data, .y = y->data};
+	int64_t turns = parts(parts(rows, together), ROWS / together), pieces = turns * blocks;
+	*w = (packed){.job = {.piece = piece, .pieces = pieces}, .block = FASTEST(block), .rows = rows, .turns = turns, .in = in, .out = blocks * WIDTH,
+		.blocks = blocks, .matrix = matrix->data, .y = y->data};
 	ffi_run(call, &w->job, pieces);
 	return NULL;
 }

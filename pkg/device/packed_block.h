@@ -30,22 +30,23 @@ INLINE void tile(float *y, int64_t out, const float *x, const uint32_t *w, int64
 		for (int v = 0; v < vectors; v++) half[v] = (vf)(*(const vu *)(w + v * LANES) & 0xffff0000u);
 		for (int r = 0; r < rows; r++)
 			for (int v = 0; v < vectors; v++) s[r][v] += x[rows + r] * half[v];
-		LOOPS;
+		BRANCH_APART;
 	}
 	for (int r = 0; r < rows; r++)
 		for (int v = 0; v < vectors; v++) *(vf *)(y + r * out + v * LANES) = s[r][v];
 }
 
-// block computes y [rows, 64], rows out apart, for the groups from first to last of all rows: x as rows_arrange writes it, and a block w [in/2, 64]. The sums
+// block computes y [rows, 64], rows out apart, for the groups of rows of a turn: x, all rows, as rows_arrange writes them, and a block w [in/2, 64]. The sums
 // are side by side until they are ready: rows far apart take the same places of the cache. Each group fetches a part of what is needed next: all at once
 // would have to wait for the memory.
-static void FOR(block)(float *y, int64_t out, const float *x, const uint32_t *w, int64_t in, int64_t rows, int64_t first, int64_t last) {
+static void FOR(block)(float *y, int64_t out, const float *x, const uint32_t *w, int64_t in, int64_t rows, int64_t turn, int64_t turns) {
 	if (rows == 1) { // in the order of the memory
 		tile(y, out, x, w, in / 2, 1, WIDTH / LANES, 1, NULL, 0);
 		return;
 	}
 	float sums[ROWS * WIDTH] __attribute__((aligned(LINE)));
-	const int64_t groups = parts(rows, together), begin = part_begins(rows, groups, first), end = part_begins(rows, groups, last);
+	const int64_t groups = parts(rows, together), first = part_begins(groups, turns, turn), last = part_begins(groups, turns, turn + 1);
+	const int64_t begin = part_begins(rows, groups, first), end = part_begins(rows, groups, last);
 	const int64_t bytes = parts(2 * LANES * sizeof *w, last - first);
 	for (int64_t k = 0; k < in / 2; k += DEPTH) {
 		int64_t n = at_most(in / 2 - k, DEPTH);

@@ -23,13 +23,13 @@
 #define INTERLEAVED(a, b, ...) __builtin_shuffle(a, b, (vu){__VA_ARGS__})
 #endif
 
-// LOOPS stands at the end of a loop that is to be fast. Intel's processors from Skylake to Cascade Lake, since a correction of their microcode (the JCC
+// BRANCH_APART stands at the end of a loop that is to be fast. Intel's processors from Skylake to Cascade Lake, since a correction of their microcode (the JCC
 // erratum), do not keep decoded what shares 32 bytes with a branch that crosses or ends at their end; a loop of products takes a third longer for it.
 // This puts the branch at the beginning of 32 bytes.
 #if defined(__x86_64__) && defined(__GNUC__)
-#define LOOPS __asm__ volatile(".p2align 5")
+#define BRANCH_APART __asm__ volatile(".p2align 5")
 #else
-#define LOOPS
+#define BRANCH_APART
 #endif
 
 #define FOR(name) name##_any

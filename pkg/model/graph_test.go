@@ -31,7 +31,7 @@ func normals(t testing.TB, backend compute.Backend, list []shapes.Shape) []*Arra
 }
 
 // computed gives the outputs of a graph, flat.
-func computed(t testing.TB, c *Compiler, in []shapes.Shape, build func(*Graph, []*Node) []*Node, arrays []*Array) (all [][]float32) {
+func computed(t *testing.T, c *Compiler, in []shapes.Shape, build func(*Graph, []*Node) []*Node, arrays []*Array) (all [][]float32) {
 	t.Helper()
 	program, err := c.Compile("products", in, build)
 	if err != nil {
