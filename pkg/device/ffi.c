@@ -158,9 +158,10 @@ static ffi_error *handle_attend(call_frame *call) { return handle(call, ffi_atte
 static ffi_error *handle_packed(call_frame *call) { return handle(call, ffi_packed); }
 static ffi_error *handle_linear(call_frame *call) { return handle(call, ffi_linear); }
 static ffi_error *handle_pull(call_frame *call) { return handle(call, ffi_pull); }
+static ffi_error *handle_adapted(call_frame *call) { return handle(call, ffi_adapted); }
 
 const char *descant_register_kernels(const char *plugin, const char *const names[DESCANT_KERNELS], int64_t threads) {
-	static void *const handlers[DESCANT_KERNELS] = {handle_bgmv, handle_attend, handle_packed, handle_linear, handle_pull};
+	static void *const handlers[DESCANT_KERNELS] = {handle_bgmv, handle_attend, handle_packed, handle_linear, handle_pull, handle_adapted};
 	processors = threads;
 	void *library = dlopen(plugin, RTLD_LAZY | RTLD_LOCAL | RTLD_NOLOAD);
 	if (library == NULL) return "the plugin is not loaded";

@@ -76,5 +76,6 @@ ffi_error *ffi_attend(call_frame *);
 ffi_error *ffi_packed(call_frame *);
 ffi_error *ffi_linear(call_frame *);
 ffi_error *ffi_pull(call_frame *);
+ffi_error *ffi_adapted(call_frame *);
 
 #endif

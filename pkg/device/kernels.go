@@ -27,6 +27,9 @@ import (
 // BGMV begins the names of the functions that [WithKernels] computes itself.
 const BGMV = "descant_bgmv"
 
+// Adapted begins the names of others of them, where [FusesAdapters] says so.
+const Adapted = "descant_adapted"
+
 // Attend begins the names of others of them.
 const Attend = "descant_attend"
 
@@ -91,6 +94,10 @@ const (
 //	        [out, in] or to pull [in, out] uint16
 //	y       [rows, out]                    f32, the result
 //
+// The sixth is the third or its like for halves, and the first, in one: the calls of functions whose names begin with [Adapted]. Its operands are the packed
+// matrix and those of the first, its results y of the third and those of the first. One waits for the processor, the other for the memory, so that both
+// together take less time.
+//
 // A row's results in all of them do not depend on the other rows or on how many there are.
 func WithKernels(b compute.Backend) (backend compute.Backend, ok bool) {
 	inner, isExtended := b.(extended)
@@ -124,6 +131,16 @@ func HasHalves(b compute.Backend) bool {
 	return ok && e.halves
 }
 
+// FusesAdapters tells whether b computes the products with a packed matrix, of bf16 or upper halves, and with those of adapters in one call.
+func FusesAdapters(b compute.Backend, matrix dtypes.DType) bool {
+	e, ok := b.(extended)
+	return ok && e.fuses(matrix)
+}
+
+func (e extended) fuses(matrix dtypes.DType) bool {
+	return e.kernels && (matrix == dtypes.Uint16 && e.halves || matrix == dtypes.BFloat16 && e.packs)
+}
+
 // registerKernels makes the kernels known to the plugin, once in a process, as the plugin is there once.
 var registerKernels = sync.OnceValue(func() error {
 	plugin, err := findPlugin(XLA)
@@ -133,7 +150,7 @@ var registerKernels = sync.OnceValue(func() error {
 	path := C.CString(plugin)
 	defer C.free(unsafe.Pointer(path))
 	var names [C.DESCANT_KERNELS]*C.char
-	for i, s := range []string{BGMV, Attend, packedKernel, linearKernel, pullKernel} {
+	for i, s := range []string{BGMV, Attend, packedKernel, linearKernel, pullKernel, Adapted} {
 		names[i] = C.CString(s)
 		defer C.free(unsafe.Pointer(names[i]))
 	}
@@ -178,6 +195,8 @@ func (e extended) kernelOf(function string) kernel {
 	switch {
 	case e.kernels && strings.HasPrefix(function, BGMV):
 		return kernel{BGMV, bgmvResults}
+	case (e.halves || e.packs) && strings.HasPrefix(function, Adapted):
+		return kernel{Adapted, adaptedResults}
 	case e.kernels && strings.HasPrefix(function, Attend):
 		return kernel{Attend, attendResults}
 	case e.halves && strings.HasPrefix(function, HalvesPacked):
@@ -220,6 +239,19 @@ func bgmvResults(in []shapes.Shape) (list []shapes.Shape, err error) {
 		list = append(list, shapes.Make(dtypes.Float32, in[0].Dim(0), b.Dim(1)))
 	}
 	return list, nil
+}
+
+// adaptedResults are the shapes of the results for those of a packed matrix and what [bgmvResults] takes.
+func adaptedResults(in []shapes.Shape) ([]shapes.Shape, error) {
+	if len(in) < 5 {
+		return nil, fmt.Errorf("it takes a packed matrix, x, ranges, A and the Bs, not %v", in)
+	}
+	base, err := packedResults([]shapes.Shape{in[1], in[0]})
+	if err != nil {
+		return nil, err
+	}
+	parts, err := bgmvResults(in[1:])
+	return append(base, parts...), err
 }
 
 // attendResults are the shapes of the results for those of q and what follows it.

@@ -1,6 +1,6 @@
 // The product of rows with a packed matrix, of bf16 or of the upper halves of f32: the same bits, but for halves the rows are f32.
 
-#include "ffi.h"
+#include "packed.h"
 #include "kernels.h"
 #include "parts.h"
 #include "rows.h"
@@ -32,25 +32,32 @@ static void piece(job *j, int64_t i) {
 	w->block(w->y + block * WIDTH, w->out, w->x, w->matrix + block * (w->in / 2) * WIDTH, w->in, w->rows, turn, w->turns);
 }
 
-ffi_error *ffi_packed(call_frame *call) {
-	if (call->args.count != 2 || call->results.count != 1) return ffi_fail(call, "packed product: takes x and the matrix, and gives one result");
-	const buffer *x = call->args.list[0], *matrix = call->args.list[1], *y = call->results.list[0];
+const char *packed_job(const call_frame *call, job **made, const buffer *x, const buffer *matrix, const buffer *y) {
 	int halves = x->dtype == DTYPE_F32;
-	if (x->rank != 2 || (x->dtype != DTYPE_BF16 && !halves)) return ffi_fail(call, "packed product: x is not [rows, in] bf16 or f32");
+	if (x->rank != 2 || (x->dtype != DTYPE_BF16 && !halves)) return "packed product: x is not [rows, in] bf16 or f32";
 	int64_t rows = x->dims[0], in = x->dims[1];
 	if (matrix->rank != 3 || matrix->dtype != (halves ? DTYPE_U16 : DTYPE_BF16) || matrix->dims[1] != in || in % 2 != 0 || matrix->dims[2] != WIDTH)
-		return ffi_fail(call, "packed product: the matrix is not [out/64, in, 64] bf16, or for x in f32 u16, with an even number of inputs");
+		return "packed product: the matrix is not [out/64, in, 64] bf16, or for x in f32 u16, with an even number of inputs";
 	int64_t blocks = matrix->dims[0];
-	if (!ffi_matrix(y, DTYPE_F32, rows, blocks * WIDTH)) return ffi_fail(call, "packed product: the result is not [rows, out] f32");
+	if (!ffi_matrix(y, DTYPE_F32, rows, blocks * WIDTH)) return "packed product: the result is not [rows, out] f32";
 	const int64_t together = FASTEST(together);
 	packed *w = malloc(sizeof *w + rows * in * sizeof *w->x);
 	if (w == NULL || !rows_arrange(call, w->x, x, together, 0)) {
 		free(w);
-		return ffi_fail(call, "packed product: no memory");
+		return "packed product: no memory";
 	}
-	int64_t turns = parts(parts(rows, together), ROWS / together), pieces = turns * blocks;
-	*w = (packed){.job = {.piece = piece, .pieces = pieces}, .block = FASTEST(block), .rows = rows, .turns = turns, .in = in, .out = blocks * WIDTH,
+	int64_t turns = parts(parts(rows, together), ROWS / together);
+	*w = (packed){.job = {.piece = piece, .pieces = turns * blocks}, .block = FASTEST(block), .rows = rows, .turns = turns, .in = in, .out = blocks * WIDTH,
 		.blocks = blocks, .matrix = matrix->data, .y = y->data};
-	ffi_run(call, &w->job, pieces);
+	*made = &w->job;
+	return NULL;
+}
+
+ffi_error *ffi_packed(call_frame *call) {
+	job *j;
+	if (call->args.count != 2 || call->results.count != 1) return ffi_fail(call, "packed product: takes x and the matrix, and gives one result");
+	const char *wrong = packed_job(call, &j, call->args.list[0], call->args.list[1], call->results.list[0]);
+	if (wrong != NULL) return ffi_fail(call, wrong);
+	ffi_run(call, j, j->pieces);
 	return NULL;
 }

@@ -208,9 +208,6 @@ func joinedName(group []model.Projection) string {
 
 // product is [model.Plain] with the matrix of a module, whole, joined with others or in pieces.
 func (l *layerGraph) product(module string, x, weight, bias *Node) *Node {
-	if weight != nil {
-		return model.Plain(module, x, weight, bias)
-	}
 	i, at := l.group(module)
 	group := l.config.SharedInputs()[i]
 	name := joinedName(group)
@@ -218,11 +215,17 @@ func (l *layerGraph) product(module string, x, weight, bias *Node) *Node {
 		if l.products[name] == nil {
 			l.products[name] = model.Product(x, joined)
 		}
-		first := 0
+		y, first := l.products[name], 0
 		for _, p := range group[:at] {
 			first += p.Out
 		}
-		return model.Plus(SliceAxis(l.products[name], 1, AxisRange(first, first+group[at].Out)), bias)
+		if len(group) > 1 {
+			y = SliceAxis(y, 1, AxisRange(first, first+group[at].Out))
+		}
+		return model.Plus(y, bias)
+	}
+	if weight != nil {
+		return model.Plain(module, x, weight, bias)
 	}
 	var y *Node
 	for i, at := 0, 0; at < x.Shape().Dim(1); i++ {

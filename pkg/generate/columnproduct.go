@@ -13,18 +13,17 @@ import (
 
 // linear is x·W + b and, for every row of x, its adapter's part.
 func (l *layerGraph) linear(module string, x, weight, bias *Node) *Node {
-	y := l.product(module, x, weight, bias)
 	if l.shape.mode == noAdapter {
-		return y
+		return l.product(module, x, weight, bias)
 	}
 	group, i := l.group(module)
 	if l.parts[group] == nil {
 		l.parts[group] = l.adapted(group, x)
 	}
-	return Add(y, l.parts[group][i])
+	return Add(l.product(module, x, weight, bias), l.parts[group][i])
 }
 
-// adapted gives for each module of a group what the adapters add to x·W, [rows·tokens, out].
+// adapted gives for each module of a group what the adapters add to x·W, [rows·tokens, out]; and the product of the group's matrix, if a kernel computes both.
 func (l *layerGraph) adapted(group int, x *Node) []*Node {
 	modules := l.adapters.groups[group]
 	in := []*Node{ConvertDType(x, l.adapters.dtype), l.ranges, l.in[groupName(modules)]}
@@ -34,7 +33,20 @@ func (l *layerGraph) adapted(group int, x *Node) []*Node {
 	if !l.kernels {
 		return l.masked(l.in["start"], in)
 	}
-	return model.Call(fmt.Sprint(device.BGMV, group), in, func(in []*Node) []*Node { return l.masked(nil, in) })
+	name := joinedName(modules)
+	matrix := l.in[name]
+	if matrix == nil || matrix.Rank() != 3 || !l.fuses {
+		return model.Call(fmt.Sprint(device.BGMV, group), in, func(in []*Node) []*Node { return l.masked(nil, in) })
+	}
+	results := model.Call(fmt.Sprint(device.Adapted, group), append([]*Node{matrix}, in...), func(in []*Node) []*Node {
+		w := model.Unpack(in[0])
+		if w.DType() == model.Halves {
+			w = model.Widen(w)
+		}
+		return append([]*Node{model.Contract(l.adapters.dtype, in[1], 1, w, 1)}, l.masked(nil, in[1:])...)
+	})
+	l.products[name] = results[0]
+	return results[1:]
 }
 
 // masked computes what [device.WithKernels] tells from the same inputs, in products for all rows and columns, or only for those of the slice

@@ -56,7 +56,8 @@ func TestKernelGivesWhatMasksGive(t *testing.T) {
 					}
 					return list
 				}
-				ranges := []int32{0, 8, 8, 8, 8, 9, 9, 14, 0, 8, 14, 23, 0, 0, 9, 14, 23, 23}
+				// Six rows have the same columns, more than go through their matrices together.
+				ranges := []int32{0, 8, 8, 8, 8, 9, 9, 14, 0, 8, 14, 23, 0, 0, 9, 14, 23, 23, 0, 8, 0, 8, 0, 8, 0, 8, 0, 9}
 				rows := len(ranges) / 2
 				x, a, b, c := numbers(rows*in), numbers(2*columns*in), numbers(columns*size[1]), numbers(columns*size[2])
 				got, err := adaptedRows(t, dev, dtype, true, x, ranges, a, b, c)
@@ -111,6 +112,88 @@ func TestKernelGivesWhatMasksGive(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestFusedProducts compares the kernel that multiplies with a packed matrix and with those of the adapters in one call with those that do so one after the
+// other: the same bits, for the product and for what each adapter adds.
+func TestFusedProducts(t *testing.T) {
+	t.Parallel()
+	dev := devicetest.Open(t, device.XLA)
+	backend := device.Fastest(dev.Backend())
+	if has := device.HasHalves(backend); device.FusesAdapters(backend, model.Halves) != has || device.FusesAdapters(backend, dtypes.Float32) {
+		t.Fatalf("there is a kernel for halves: %v, but with those of adapters in one call it is not the same, or for f32, too", has)
+	}
+	for _, dtype := range []dtypes.DType{dtypes.Float32, dtypes.BFloat16} {
+		matrix := dtype
+		if dtype == dtypes.Float32 {
+			matrix = model.Halves
+		}
+		if !device.FusesAdapters(backend, matrix) { // XLA or oneDNN multiplies
+			continue
+		}
+		for _, rows := range []int{1, 9, 140} {
+			t.Run(fmt.Sprint(dtype, rows), func(t *testing.T) {
+				fused, apart := fusedRows(t, dev, dtype, rows, true), fusedRows(t, dev, dtype, rows, false)
+				for i := range apart {
+					if i > 0 && rows == 1 && !slices.ContainsFunc(apart[i], func(v float32) bool { return v != 0 }) {
+						t.Fatalf("result %d of one row is all zeros", i)
+					}
+					if !slices.Equal(fused[i], apart[i]) {
+						t.Errorf("result %d differs", i)
+					}
+				}
+			})
+		}
+	}
+}
+
+// fusedRows computes the product of rows with a matrix of two modules, and what adapters add to it in each.
+func fusedRows(t *testing.T, dev *device.Device, dtype dtypes.DType, rows int, fuses bool) [][]float32 {
+	t.Helper()
+	const in, columns = 96, 23
+	group := []model.Projection{{Module: "b", In: in, Out: 192}, {Module: "c", In: in, Out: 64}}
+	random := rand.New(rand.NewPCG(3, 4))
+	numbers := func(dims ...int) *model.Array {
+		list := make([]float32, dims[0]*dims[1])
+		for i := range list {
+			list[i] = float32(random.NormFloat64())
+		}
+		return uploaded(t, dev, list, dims...)
+	}
+	var ranges []int32
+	for row := range rows {
+		ranges = append(ranges, [][]int32{{0, 8}, {8, 9}, {9, 9}, {9, 23}, {0, 8}}[row%5]...)
+	}
+	arrays := []*model.Array{
+		numbers(rows, in), uploaded(t, dev, ranges, rows, 2), numbers(2*columns, in), numbers(columns, 192), numbers(columns, 64), numbers(256, in),
+	}
+	results, err := computed(t, dev, true, arrays, func(n []*Node) []*Node {
+		matrix := ConvertDType(n[5], dtypes.BFloat16)
+		if dtype == dtypes.Float32 {
+			matrix = Bitcast(matrix, model.Halves)
+		}
+		l := &layerGraph{
+			layerPlan: layerPlan{kernels: true, fuses: fuses, adapters: columnShapes{dtype: dtype, columns: columns, groups: [][]model.Projection{group}}},
+			shape:     layerShape{stepShape: stepShape{batchShape: batchShape{rows, 1}, mode: manyAdapters}},
+			in: map[string]*Node{"b.A": ConvertDType(n[2], dtype), "b.B": ConvertDType(n[3], dtype), "c.B": ConvertDType(n[4], dtype),
+				joinedName(group): model.Pack(matrix)},
+			ranges:   n[1],
+			products: map[string]*Node{},
+		}
+		parts := l.adapted(0, n[0])
+		base := l.products[joinedName(group)]
+		if (base != nil) != fuses {
+			t.Fatalf("in one call: %v, not %v", base != nil, fuses)
+		}
+		if base == nil {
+			base = model.Product(n[0], l.in[joinedName(group)])
+		}
+		return append([]*Node{base}, parts...)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return results
 }
 
 // TestKernelRefusesColumnsThatAreNotThere gives the kernel a range beyond the columns: an error, and the process goes on.

@@ -56,6 +56,8 @@ type layerPlan struct {
 	width    int
 	// kernels: the device has those of [device.WithKernels].
 	kernels bool
+	// fuses: it has the one for a packed matrix and adapters together ([device.FusesAdapters]).
+	fuses bool
 	// inPlace: the cache is written from Go, and the graph returns the new keys and values instead of a new cache.
 	inPlace bool
 	// weights are a layer's, embed and head the shapes of the embedding and the output matrix.

@@ -47,6 +47,7 @@ func newStepper(backend compute.Backend, base *model.Model, opts Options, a arra
 		s.plan.adapters.dtype = dtypes.BFloat16
 	}
 	s.plan.kernels = device.HasKernels(s.compiler.Backend())
+	s.plan.fuses = device.FusesAdapters(s.compiler.Backend(), base.DType())
 	if s.plan.adapters.columns > 0 && !s.plan.kernels && backend.Capabilities().Operations[compute.OpTypeDynamicSlice] {
 		s.plan.width = opts.MaxRank
 	}
