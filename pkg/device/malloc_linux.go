@@ -12,6 +12,14 @@ __attribute__((constructor)) static void keep_freed_memory(void) {
 	mallopt(M_MMAP_MAX, 0);
 	mallopt(M_TRIM_THRESHOLD, 0x7fffffff);
 }
+
+static void give_back(void) { malloc_trim(0); }
+#else
+static void give_back(void) {}
 #endif
 */
 import "C"
+
+// GiveBackFreed gives the system the memory that malloc keeps of what was freed. That is worth it after the compilation of a program, whose many small pieces
+// leave room for little else.
+func GiveBackFreed() { C.give_back() }

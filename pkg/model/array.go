@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"unsafe"
 
+	"descant/pkg/device"
+
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/dtypes/bfloat16"
@@ -40,6 +42,18 @@ func (a *Array) Free() {
 
 // Freed says that the array has no memory any more.
 func (a *Array) Freed() bool { return a.buffer == nil }
+
+// Rows is the rows [from, to) of an array along its first axis, in the array's own memory: to be freed, and before the array. It is nil where the device gives
+// no such view.
+func (a *Array) Rows(from, to int) (*Array, error) {
+	buffer, ok, err := device.View(a.buffer, a.shape, from, to)
+	if err != nil || !ok {
+		return nil, err
+	}
+	shape := a.shape.Clone()
+	shape.Dimensions[0] = to - from
+	return &Array{shape: shape, buffer: buffer}, nil
+}
 
 // FreeAll frees every array of a list.
 func FreeAll(arrays ...*Array) {

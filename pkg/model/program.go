@@ -80,6 +80,7 @@ func (c *Compiler) Compile(name string, inputs []shapes.Shape, build func(g *Gra
 	if err = errors.Join(err, compileErr); err != nil {
 		return nil, fmt.Errorf("compile %s for %s: %w", name, c.backend.Name(), err)
 	}
+	device.GiveBackFreed() // what the compiler has used
 	p.output = p.exec.Outputs()
 	c.count.Add(1)
 	c.spent.Add(int64(time.Since(start)))

@@ -41,14 +41,10 @@ func (f frozenHead) whole(in []*Node) []*Node {
 	return f.finish(in[:5], f.add(nil, model.RMSNorm(h, norm, f.cfg.Eps), head))
 }
 
-// piece builds one of several pieces, of so many words. Inputs: h, norm and head as of whole, the first word [] int32, and, but
-// for the first piece, what is kept of those before. Output: the same with this piece.
-func (f frozenHead) piece(words int) func(in []*Node) []*Node {
-	return func(in []*Node) []*Node {
-		h, norm, head, from := in[0], in[1], in[2], in[3]
-		part := DynamicSlice(head, []*Node{from, Const(from.Graph(), int32(0))}, []int{words, head.Shape().Dim(1)})
-		return f.add(in[4:], model.RMSNorm(h, norm, f.cfg.Eps), part)
-	}
+// piece builds one of several pieces. Inputs: h, norm and some words of the head as of whole, and, but for the first piece, what is kept of those before.
+// Output: the same with this piece.
+func (f frozenHead) piece(in []*Node) []*Node {
+	return f.add(in[3:], model.RMSNorm(in[0], in[1], f.cfg.Eps), in[2])
 }
 
 // end builds what follows the last piece. Inputs: those of whole, then what is kept. Outputs: those of whole.
@@ -107,7 +103,7 @@ func (f frozenHead) run(e *engine, h *headInput) ([]*model.Array, error) {
 	}
 	var so []*model.Array
 	for at := 0; at < vocab; at += words {
-		now, err := f.runPiece(e, name, inputs[:3], at, min(words, vocab-at), so)
+		now, err := f.runPiece(e, name, inputs[:2], at, min(words, vocab-at), so)
 		model.FreeAll(so...)
 		if err != nil {
 			return nil, err
@@ -118,13 +114,32 @@ func (f frozenHead) run(e *engine, h *headInput) ([]*model.Array, error) {
 	return e.run(name+" end", f.end, append(inputs, so...)...)
 }
 
-// runPiece computes the words of the vocabulary from at on.
+// runPiece computes the words of the vocabulary from at on, of h and norm.
 func (f frozenHead) runPiece(e *engine, name string, inputs []*model.Array, at, words int, so []*model.Array) ([]*model.Array, error) {
-	from, err := model.Upload(e.compiler.Backend(), []int32{int32(at)})
+	head, err := e.words(at, words)
 	if err != nil {
 		return nil, err
 	}
-	defer from.Free()
-	inputs = append(append(inputs[:3:3], from), so...)
-	return e.run(fmt.Sprintf("%s piece %d", name, words), f.piece(words), inputs...)
+	defer head.Free()
+	return e.run(name+" piece", f.piece, append(append(inputs[:2:2], head), so...)...)
+}
+
+// words is the head's part for n words of the vocabulary: in the memory of the head, or copied where the device gives no view of it.
+func (e *engine) words(from, n int) (*model.Array, error) {
+	head := e.output()
+	if part, err := head.Rows(from, from+n); part != nil || err != nil {
+		return part, err
+	}
+	at, err := model.Upload(e.compiler.Backend(), []int32{int32(from)})
+	if err != nil {
+		return nil, err
+	}
+	defer at.Free()
+	out, err := e.run(fmt.Sprintf("%d words", n), func(in []*Node) []*Node {
+		return []*Node{DynamicSlice(in[0], []*Node{in[1], Const(in[1].Graph(), int32(0))}, []int{n, in[0].Shape().Dim(1)})}
+	}, head, at)
+	if err != nil {
+		return nil, err
+	}
+	return out[0], nil
 }

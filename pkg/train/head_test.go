@@ -1,6 +1,8 @@
 package train
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"descant/pkg/device"
@@ -84,7 +86,8 @@ func lossOf(t *testing.T, e *engine, p *passed, scale float64) (nll, dx []float3
 	return nll, dx
 }
 
-// TestFrozenHead runs the loss piece by piece of the vocabulary and as [trainedHead] does, in both dtypes of the head.
+// TestFrozenHead runs the loss piece by piece of the vocabulary and as [trainedHead] does, in both dtypes of the head, and with pieces in the memory of the
+// head as with copied ones: the same bits.
 func TestFrozenHead(t *testing.T) {
 	t.Parallel()
 	const rows, hidden, vocab = 1024, 8, 50_000 // three pieces, the last of which is narrower
@@ -116,6 +119,14 @@ func TestFrozenHead(t *testing.T) {
 	keep(model.Upload(dev.Backend(), values(hidden, 3), hidden))
 	keep(model.Upload(dev.Backend(), values(vocab*hidden, 2), vocab, hidden))
 	keep(model.Upload(dev.Backend(), labels, rows))
+	shared, err := model.Fill(dev.Backend(), func(out []float32) error {
+		copy(out, values(vocab*hidden, 2))
+		return nil
+	}, vocab, hidden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(shared.Free)
 	keep(model.Upload(dev.Backend(), weights, rows))
 	t.Cleanup(func() { model.FreeAll(inputs...) })
 	cfg := &model.Config{Eps: 1e-6}
@@ -153,6 +164,29 @@ func TestFrozenHead(t *testing.T) {
 		}, inputs[0], inputs[1], head[0], inputs[3], inputs[4]))
 		modeltest.Near(t, "nll", nll, wantNLL, 1e-5)
 		modeltest.Close(t, "gradient", dh, want, limit)
+		if dtype == dtypes.Float32 {
+			copies := func() (n int) {
+				for name := range e.programs {
+					if strings.Contains(name, " words|") {
+						n++
+					}
+				}
+				return n
+			}
+			before := copies()
+			for _, p := range e.programs {
+				p.Close()
+			}
+			clear(e.programs)
+			e.base.Head = shared
+			sameNLL, same := results(frozenHead{cfg, true}.run(e, &headInput{picked: inputs[0], labels: inputs[3], weights: inputs[4]}))
+			if before != 2 || copies() != 0 {
+				t.Errorf("%d and %d programs copy words of the head", before, copies())
+			}
+			if !slices.Equal(sameNLL, nll) || !slices.Equal(same, dh) {
+				t.Error("pieces in the memory of the head give something else than copies of it")
+			}
+		}
 		for _, p := range e.programs {
 			p.Close()
 		}
