@@ -1,8 +1,9 @@
-// The product of rows with a packed matrix, and those with the matrices of each row's adapter, side by side: the former waits for the processor, the latter
-// for the memory, and one call has its threads woken once.
+// The product of rows with a packed matrix, and those with the matrices of each row's adapter, in one call: its threads are woken once, and neither product
+// waits for the other's last piece.
 
 #include "bgmv.h"
 #include "packed.h"
+#include "parts.h"
 
 #include <stdlib.h>
 
@@ -14,8 +15,8 @@ typedef struct {
 // piece takes those of the adapters evenly among those of the base, the first one first.
 static void piece(job *j, int64_t i) {
 	const adapted *w = (const adapted *)j;
-	int64_t before = (i * w->adapters->pieces + j->pieces - 1) / j->pieces, after = ((i + 1) * w->adapters->pieces + j->pieces - 1) / j->pieces;
-	if (after > before)
+	int64_t before = parts(i * w->adapters->pieces, j->pieces);
+	if (parts((i + 1) * w->adapters->pieces, j->pieces) > before)
 		w->adapters->piece(w->adapters, before);
 	else
 		w->base->piece(w->base, i - before);

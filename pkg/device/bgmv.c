@@ -17,7 +17,7 @@ typedef void rows_function(float *const *y, const void *const *x, int count, con
 // LEAST multiplications are worth the waking of another thread, MODULES is how many there may be.
 enum { LEAST = 1 << 18, MODULES = 8 };
 
-// group is some rows that have the same columns, how many [from, to).
+// group is some rows that have the same columns, those from one up to another.
 typedef struct {
 	int32_t from, to;
 	int count;
@@ -58,13 +58,13 @@ static void piece(job *j, int64_t i) {
 
 // place puts a row into the last group with its columns that has room for it, or begins one.
 static void place(bgmv *w, int64_t row, int32_t from, int32_t to, int most) {
-	group *g = w->groups + w->job.pieces;
-	while (--g >= w->groups && (g->from != from || g->to != to)) {}
-	if (g < w->groups || g->count == most) {
-		g = w->groups + w->job.pieces++;
-		*g = (group){.from = from, .to = to};
+	int64_t i = w->job.pieces - 1;
+	while (i >= 0 && (w->groups[i].from != from || w->groups[i].to != to)) i--;
+	if (i < 0 || w->groups[i].count == most) {
+		i = w->job.pieces++;
+		w->groups[i] = (group){.from = from, .to = to};
 	}
-	g->rows[g->count++] = row;
+	w->groups[i].rows[w->groups[i].count++] = row;
 }
 
 const char *bgmv_job(job **made, buffer *const *in, buffer *const *out, int64_t modules) {

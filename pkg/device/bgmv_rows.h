@@ -11,6 +11,7 @@
 
 // Rows go through the matrices together, as many as have room in the registers with four columns, at most TOGETHER.
 enum { together = LANES == 16 ? TOGETHER : 2 };
+_Static_assert(together <= 4, "ROWS knows no more rows");
 
 // some are LANES values from the i-th on.
 INLINE vf some(const void *p, int64_t i, int bf16) {

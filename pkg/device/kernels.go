@@ -94,9 +94,8 @@ const (
 //	        [out, in] or to pull [in, out] uint16
 //	y       [rows, out]                    f32, the result
 //
-// The sixth is the third or its like for halves, and the first, in one: the calls of functions whose names begin with [Adapted]. Its operands are the packed
-// matrix and those of the first, its results y of the third and those of the first. One waits for the processor, the other for the memory, so that both
-// together take less time.
+// The last is the first and the product with a packed matrix, of either kind, in one: the calls of functions whose names begin with [Adapted]. Its operands
+// are the packed matrix and those of the first, its results y of the product and those of the first.
 //
 // A row's results in all of them do not depend on the other rows or on how many there are.
 func WithKernels(b compute.Backend) (backend compute.Backend, ok bool) {
@@ -134,11 +133,7 @@ func HasHalves(b compute.Backend) bool {
 // FusesAdapters tells whether b computes the products with a packed matrix, of bf16 or upper halves, and with those of adapters in one call.
 func FusesAdapters(b compute.Backend, matrix dtypes.DType) bool {
 	e, ok := b.(extended)
-	return ok && e.fuses(matrix)
-}
-
-func (e extended) fuses(matrix dtypes.DType) bool {
-	return e.kernels && (matrix == dtypes.Uint16 && e.halves || matrix == dtypes.BFloat16 && e.packs)
+	return ok && (matrix == dtypes.Uint16 && e.halves || matrix == dtypes.BFloat16 && e.packs)
 }
 
 // registerKernels makes the kernels known to the plugin, once in a process, as the plugin is there once.

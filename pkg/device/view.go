@@ -14,12 +14,12 @@ import (
 // View returns a buffer of the rows [from, to) of b, of that shape, along its first axis. It lies in the memory of b, which must not be freed before. ok is
 // false where b is not in memory that XLA's CPU client shares with this process, or the client can read nothing that begins at that row.
 func View(b compute.Buffer, shape shapes.Shape, from, to int) (view compute.Buffer, ok bool, err error) {
+	if from < 0 || to <= from || to > shape.Dim(0) {
+		return nil, false, fmt.Errorf("%s has no rows %d to %d", shape, from, to)
+	}
 	whole, isXLA := b.(*xla.Buffer)
 	if !isXLA || !(*pjrtBuffer(whole)).IsShared() {
 		return nil, false, nil
-	}
-	if from < 0 || to < from || to > shape.Dim(0) {
-		return nil, false, fmt.Errorf("rows %d to %d of %s", from, to, shape)
 	}
 	inner, skipped := *pjrtBuffer(whole), uintptr(from)*shape.Memory()/uintptr(shape.Dim(0))
 	if skipped%pjrt.BufferAlignment != 0 {

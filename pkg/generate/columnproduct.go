@@ -39,11 +39,8 @@ func (l *layerGraph) adapted(group int, x *Node) []*Node {
 		return model.Call(fmt.Sprint(device.BGMV, group), in, func(in []*Node) []*Node { return l.masked(nil, in) })
 	}
 	results := model.Call(fmt.Sprint(device.Adapted, group), append([]*Node{matrix}, in...), func(in []*Node) []*Node {
-		w := model.Unpack(in[0])
-		if w.DType() == model.Halves {
-			w = model.Widen(w)
-		}
-		return append([]*Node{model.Contract(l.adapters.dtype, in[1], 1, w, 1)}, l.masked(nil, in[1:])...)
+		y := model.Contract(l.adapters.dtype, in[1], 1, model.Widen(model.Unpack(in[0])), 1)
+		return append([]*Node{y}, l.masked(nil, in[1:])...)
 	})
 	l.products[name] = results[0]
 	return results[1:]

@@ -54,7 +54,7 @@ func TestRows(t *testing.T) {
 	if got, err := Download[float32](all.Array()); err != nil || !slices.Equal(got, all.Values()) {
 		t.Errorf("freeing the rows changed the array: %v", err)
 	}
-	for _, rows := range [][2]int{{-1, 5}, {5, 4}, {90, 101}} {
+	for _, rows := range [][2]int{{-1, 5}, {5, 4}, {5, 5}, {90, 101}} {
 		if part, err := all.Array().Rows(rows[0], rows[1]); err == nil {
 			t.Errorf("rows %v of 100: %v", rows, part)
 		}
@@ -70,11 +70,12 @@ func TestRows(t *testing.T) {
 	}
 	defer pure.Free()
 	for what, a := range map[string]*Array{"between lines": all.Array(), "not shared": copied, "pure Go": pure} {
-		if part, err := a.Rows(21, 50); part != nil || err != nil {
+		first := 20
+		if a == all.Array() {
+			first = 21
+		}
+		if part, err := a.Rows(first, 50); part != nil || err != nil {
 			t.Errorf("%s: %v, %v", what, part, err)
 		}
-	}
-	if part, err := copied.Rows(20, 50); part != nil || err != nil {
-		t.Errorf("not shared: %v, %v", part, err)
 	}
 }

@@ -119,6 +119,8 @@ func TestFrozenHead(t *testing.T) {
 	keep(model.Upload(dev.Backend(), values(hidden, 3), hidden))
 	keep(model.Upload(dev.Backend(), values(vocab*hidden, 2), vocab, hidden))
 	keep(model.Upload(dev.Backend(), labels, rows))
+	keep(model.Upload(dev.Backend(), weights, rows))
+	t.Cleanup(func() { model.FreeAll(inputs...) })
 	shared, err := model.Fill(dev.Backend(), func(out []float32) error {
 		copy(out, values(vocab*hidden, 2))
 		return nil
@@ -127,8 +129,6 @@ func TestFrozenHead(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(shared.Free)
-	keep(model.Upload(dev.Backend(), weights, rows))
-	t.Cleanup(func() { model.FreeAll(inputs...) })
 	cfg := &model.Config{Eps: 1e-6}
 	compiler := model.NewFastCompiler(dev.Backend())
 	results := func(out []*model.Array, err error) (nll, dh []float32) {
