@@ -21,7 +21,7 @@ func View(b compute.Buffer, shape shapes.Shape, from, to int) (view compute.Buff
 	if !isXLA || !(*pjrtBuffer(whole)).IsShared() {
 		return nil, false, nil
 	}
-	inner, skipped := *pjrtBuffer(whole), uintptr(from)*shape.Memory()/uintptr(shape.Dim(0))
+	inner, skipped := *pjrtBuffer(whole), from*int(shape.ByteSize())/shape.Dim(0)
 	if skipped%pjrt.BufferAlignment != 0 {
 		return nil, false, nil
 	}
