@@ -29,6 +29,7 @@ func (a *app) flagCompleters() map[string]cobra.CompletionFunc {
 	for _, state := range job.States() {
 		states = append(states, string(state))
 	}
+	dtypes := words(job.DTypeAuto, job.DTypeF32, job.DTypeBF16)
 	models := a.completeValue(a.knownModels, cobra.ShellCompDirectiveDefault)
 	datasets := a.completeValue(a.running(pushedNames), cobra.ShellCompDirectiveDefault)
 	adapters := a.completeValue(a.running(adapterNames), cobra.ShellCompDirectiveDefault)
@@ -36,7 +37,7 @@ func (a *app) flagCompleters() map[string]cobra.CompletionFunc {
 		"model": models, "inference-model": models, "dataset": datasets, "eval-dataset": datasets, "adapter": adapters, "init-from": adapters,
 		"adapter-dir": folders, "output-dir": folders, "alias": a.completeValue(a.running(aliasNames), cobra.ShellCompDirectiveNoFileComp),
 		"state": words(states...), "device": words(device.Kinds()...), "outtype": words(gguf.OutTypes()...),
-		"dtype": words(job.DTypeAuto, job.DTypeF32, job.DTypeBF16), "method": words(job.MethodLora, job.MethodFull),
+		"dtype": dtypes, "inference-dtype": dtypes, "inference-lora-dtype": dtypes, "method": words(job.MethodLora, job.MethodFull),
 		"loss-on": words(job.LossOnFull, job.LossOnCompletion, job.LossOnLastTurn), "report-to": words(job.ReportToNone, job.ReportToTensorBoard),
 		"truncation-mode":   words(job.KeepStart, job.KeepEnd, job.Drop, job.Refuse),
 		"lr-scheduler-type": words(job.Schedulers()...),

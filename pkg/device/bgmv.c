@@ -27,7 +27,7 @@ typedef struct {
 typedef struct {
 	job job; // a piece is a group
 	rows_function *rows;
-	int bf16, modules;
+	int x16, bf16, modules; // whether x, and whether A and the Bs are of bf16
 	int64_t in, columns;
 	const void *x, *a, *b[MODULES];
 	float *y[MODULES];
@@ -44,7 +44,7 @@ static void piece(job *j, int64_t i) {
 	const bgmv *w = (const bgmv *)j;
 	const group *g = &w->groups[i];
 	const void *x[TOGETHER];
-	for (int r = 0; r < g->count; r++) x[r] = row_of(w->x, g->rows[r], w->in, w->bf16);
+	for (int r = 0; r < g->count; r++) x[r] = row_of(w->x, g->rows[r], w->in, w->x16);
 	for (int m = 0; m < w->modules; m++) {
 		float *y[TOGETHER];
 		for (int r = 0; r < g->count; r++) {
@@ -73,18 +73,19 @@ const char *bgmv_job(job **made, buffer *const *in, buffer *const *out, int64_t 
 	if (x->rank != 2 || (x->dtype != DTYPE_F32 && x->dtype != DTYPE_BF16)) return "bgmv: x is no matrix of f32 or bf16";
 	int64_t rows = x->dims[0], columns = a->rank == 2 ? a->dims[0] / modules : 0;
 	if (!ffi_matrix(ranges, DTYPE_S32, rows, 2)) return "bgmv: ranges is not [rows, 2] s32";
-	if (!ffi_matrix(a, x->dtype, modules * columns, x->dims[1])) return "bgmv: A is not [modules·columns, in] of x's type";
+	int x16 = x->dtype == DTYPE_BF16, bf16 = a->dtype == DTYPE_BF16;
+	if (!ffi_matrix(a, bf16 ? DTYPE_BF16 : x->dtype, modules * columns, x->dims[1])) return "bgmv: A is not [modules·columns, in] of bf16 or of x's type";
 	int64_t outputs = 0;
 	for (int m = 0; m < modules; m++) {
 		const buffer *b = in[3 + m];
-		if (b->rank != 2 || !ffi_matrix(b, x->dtype, columns, b->dims[1]) || !ffi_matrix(out[m], DTYPE_F32, rows, b->dims[1]))
-			return "bgmv: a B is not [columns, out] of x's type, or its result not [rows, out] f32";
+		if (b->rank != 2 || !ffi_matrix(b, a->dtype, columns, b->dims[1]) || !ffi_matrix(out[m], DTYPE_F32, rows, b->dims[1]))
+			return "bgmv: a B is not [columns, out] of A's type, or its result not [rows, out] f32";
 		outputs += b->dims[1];
 	}
 	bgmv *w = malloc(sizeof *w + rows * sizeof *w->groups);
 	if (w == NULL) return "bgmv: no memory";
-	*w = (bgmv){.job = {.piece = piece}, .rows = x->dtype == DTYPE_BF16 ? FASTEST(rows_bf16) : FASTEST(rows_f32), .bf16 = x->dtype == DTYPE_BF16,
-		.modules = (int)modules, .in = x->dims[1], .columns = columns, .x = x->data, .a = a->data};
+	*w = (bgmv){.job = {.piece = piece}, .rows = x16 ? FASTEST(rows_bf16) : bf16 ? FASTEST(rows_rounded) : FASTEST(rows_f32), .x16 = x16,
+		.bf16 = bf16, .modules = (int)modules, .in = x->dims[1], .columns = columns, .x = x->data, .a = a->data};
 	for (int m = 0; m < modules; m++) w->b[m] = in[3 + m]->data, w->y[m] = out[m]->data, w->out[m] = in[3 + m]->dims[1];
 	for (int64_t r = 0; r < rows; r++) {
 		int32_t from = ((int32_t *)ranges->data)[2 * r], to = ((int32_t *)ranges->data)[2 * r + 1];

@@ -13,7 +13,7 @@
 enum { together = LANES == 16 ? TOGETHER : 2 };
 _Static_assert(together <= 4, "ROWS knows no more rows");
 
-// some are LANES values from the i-th on.
+// some are LANES values from the i-th on, of bf16 or f32.
 INLINE vf some(const void *p, int64_t i, int bf16) {
 	if (!bf16) return *(const vf *)((const float *)p + i);
 	return (vf)(__builtin_convertvector(*(const vh *)((const uint16_t *)p + i), vu) << 16);
@@ -39,26 +39,26 @@ INLINE float through(float v) {
 }
 
 // sum adds to s [count, 4] the products of LANES inputs from the i-th on, or of the rest of them.
-INLINE void sum(vf s[][4], const void *const *x, int count, const void *a, int n, int64_t in, int64_t i, int64_t rest, int bf16) {
+INLINE void sum(vf s[][4], const void *const *x, int count, const void *a, int n, int64_t in, int64_t i, int64_t rest, int x16, int bf16) {
 	vf v[4];
 	for (int k = 0; k < n; k++) v[k] = rest ? last(a, k * in + i, rest, bf16) : some(a, k * in + i, bf16);
 	for (int r = 0; r < count; r++) {
-		vf u = rest ? last(x[r], i, rest, bf16) : some(x[r], i, bf16);
+		vf u = rest ? last(x[r], i, rest, x16) : some(x[r], i, x16);
 		for (int k = 0; k < n; k++) s[r][k] += u * v[k];
 	}
 }
 
 // products are m [count, 4] = x·a, for count rows of x [in] and n ≤ 4 rows of a [n, in].
-INLINE void products(float m[][4], const void *const *x, int count, const void *a, int n, int64_t in, int bf16) {
+INLINE void products(float m[][4], const void *const *x, int count, const void *a, int n, int64_t in, int x16, int bf16) {
 	vf s[together][4] = {0};
 	int64_t i = 0;
-	for (; i + LANES <= in; i += LANES) sum(s, x, count, a, n, in, i, 0, bf16);
-	if (i < in) sum(s, x, count, a, n, in, i, in - i, bf16);
+	for (; i + LANES <= in; i += LANES) sum(s, x, count, a, n, in, i, 0, x16, bf16);
+	if (i < in) sum(s, x, count, a, n, in, i, in - i, x16, bf16);
 	for (int r = 0; r < count; r++)
 		for (int k = 0; k < n; k++) {
 			float all = 0;
 			for (int lane = 0; lane < LANES; lane++) all += s[r][k][lane];
-			m[r][k] = bf16 ? through(all) : all;
+			m[r][k] = x16 ? through(all) : all;
 		}
 }
 
@@ -86,37 +86,38 @@ INLINE void add(float *const *y, int count, float m[][4], const void *b, int n, 
 	}
 }
 
-// rows computes y [out] = (x·Aᵀ)·B for count rows x [in] and n columns, a [n, in] and b [n, out]. Four columns at a time, so that x and y are read
-// less often.
-INLINE void rows(float *const *y, const void *const *x, int count, const void *a, const void *b, int64_t n, int64_t in, int64_t out, int bf16) {
+// rows computes y [out] = (x·Aᵀ)·B for count rows x [in], of bf16 if x16, and n columns, a [n, in] and b [n, out], of bf16 or f32. Four columns at a time, so
+// that x and y are read less often.
+INLINE void rows(float *const *y, const void *const *x, int count, const void *a, const void *b, int64_t n, int64_t in, int64_t out, int x16, int bf16) {
 	const int64_t width = bf16 ? 2 : 4;
 	float m[together][4];
 	for (int64_t k = 0; k < n;) {
 		const void *from = (const char *)a + k * in * width, *to = (const char *)b + k * out * width;
 		if (n - k >= 4) {
-			products(m, x, count, from, 4, in, bf16);
+			products(m, x, count, from, 4, in, x16, bf16);
 			if (k == 0)
 				add(y, count, m, to, 4, out, 1, bf16);
 			else
 				add(y, count, m, to, 4, out, 0, bf16);
 			k += 4;
 		} else {
-			products(m, x, count, from, 1, in, bf16);
+			products(m, x, count, from, 1, in, x16, bf16);
 			add(y, count, m, to, 1, out, k == 0, bf16);
 			k++;
 		}
 	}
 }
 
-#define ROWS(name, bf16) \
+#define ROWS(name, x16, bf16) \
 	static void FOR(name)(float *const *y, const void *const *x, int count, const void *a, const void *b, int64_t n, int64_t in, int64_t out) { \
-		if (count == 1) rows(y, x, 1, a, b, n, in, out, bf16); \
-		if (count == 2) rows(y, x, 2, a, b, n, in, out, bf16); \
-		if (count == 3 && together > 2) rows(y, x, 3, a, b, n, in, out, bf16); \
-		if (count == 4 && together > 2) rows(y, x, 4, a, b, n, in, out, bf16); \
+		if (count == 1) rows(y, x, 1, a, b, n, in, out, x16, bf16); \
+		if (count == 2) rows(y, x, 2, a, b, n, in, out, x16, bf16); \
+		if (count == 3 && together > 2) rows(y, x, 3, a, b, n, in, out, x16, bf16); \
+		if (count == 4 && together > 2) rows(y, x, 4, a, b, n, in, out, x16, bf16); \
 	}
-ROWS(rows_bf16, 1)
-ROWS(rows_f32, 0)
+ROWS(rows_bf16, 1, 1)
+ROWS(rows_rounded, 0, 1)
+ROWS(rows_f32, 0, 0)
 #undef ROWS
 
 #undef some

@@ -58,12 +58,12 @@ const (
 //
 //	x       [rows, in]             f32 or bf16
 //	ranges  [rows, 2]              int32: the first column of the row's adapter, and the one behind its last; equal for none
-//	A       [modules·columns, in]  of x's dtype; A_i are the columns of a module
-//	B_i     [columns, out_i]       of x's dtype, one for every module, at most 8
+//	A       [modules·columns, in]  bf16, or x's dtype; A_i are the columns of a module
+//	B_i     [columns, out_i]       of A's dtype, one for every module, at most 8
 //	y_i     [rows, out_i]          f32, the results
 //
 // It reads the columns that are in use, each row its own, where products with masks compute all columns for all rows. Sums are f32; with
-// bf16, x·A is rounded to bf16 before the second product.
+// x in bf16, x·A is rounded to bf16 before the second product.
 //
 // The second computes the calls of functions whose name begins with [Attend]: the attention of one new token of each row over its cached
 // positions and itself.

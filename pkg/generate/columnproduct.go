@@ -26,7 +26,7 @@ func (l *layerGraph) linear(module string, x, weight, bias *Node) *Node {
 // adapted gives for each module of a group what the adapters add to x·W, [rows·tokens, out]; and the product of the group's matrix, if a kernel computes both.
 func (l *layerGraph) adapted(group int, x *Node) []*Node {
 	modules := l.adapters.groups[group]
-	in := []*Node{ConvertDType(x, l.adapters.dtype), l.ranges, l.in[groupName(modules)]}
+	in := []*Node{ConvertDType(x, l.adapters.rounded), l.ranges, l.in[groupName(modules)]}
 	for _, p := range modules {
 		in = append(in, l.in[p.Module+".B"])
 	}
@@ -39,7 +39,7 @@ func (l *layerGraph) adapted(group int, x *Node) []*Node {
 		return model.Call(fmt.Sprint(device.BGMV, group), in, func(in []*Node) []*Node { return l.masked(nil, in) })
 	}
 	results := model.Call(fmt.Sprint(device.Adapted, group), append([]*Node{matrix}, in...), func(in []*Node) []*Node {
-		y := model.Contract(l.adapters.dtype, in[1], 1, model.Widen(model.Unpack(in[0])), 1)
+		y := model.Contract(l.adapters.rounded, in[1], 1, model.Widen(model.Unpack(in[0])), 1)
 		return append([]*Node{y}, l.masked(nil, in[1:])...)
 	})
 	l.products[name] = results[0]
@@ -53,7 +53,7 @@ func (l *layerGraph) masked(start *Node, in []*Node) (parts []*Node) {
 	rows, n := x.Shape().Dim(0), len(bs)
 	a := l.slice(start, in[2], n)
 	width := a.Shape().Dim(0) / n
-	all := Reshape(model.Contract(l.adapters.dtype, x, 1, a, 1), rows, n, width)
+	all := Reshape(model.Contract(l.adapters.rounded, x, 1, a, 1), rows, n, width)
 	columns := Iota(x.Graph(), shapes.Make(dtypes.Int32, rows, width), 1)
 	if start != nil {
 		columns = Add(columns, start)
@@ -68,17 +68,17 @@ func (l *layerGraph) masked(start *Node, in []*Node) (parts []*Node) {
 	own := Where(BroadcastToDims(ExpandAxes(mask, 1), rows, n, width), all, BroadcastToDims(nothing, rows, n, width))
 	for i, b := range bs {
 		middle := Reshape(SliceAxis(own, 1, AxisElem(i)), rows, width)
-		parts = append(parts, model.Contract(l.adapters.dtype, middle, 1, l.slice(start, b, 1), 0))
+		parts = append(parts, model.Contract(l.adapters.rounded, middle, 1, l.slice(start, b, 1), 0))
 	}
 	return parts
 }
 
-// slice is the part of an A or B, with the columns of n modules, that begins at start in each of them, or all of it.
+// slice is the part of an A or B, with the columns of n modules, that begins at start in each of them, or all of it, in the dtype of x.
 func (l *layerGraph) slice(start, matrix *Node, n int) *Node {
-	if start == nil {
-		return matrix
+	if start != nil {
+		zero, other := ZerosLike(start), matrix.Shape().Dim(1)
+		part := DynamicSlice(Reshape(matrix, n, l.adapters.columns, other), []*Node{zero, start, zero}, []int{n, l.width, other})
+		matrix = Reshape(part, n*l.width, other)
 	}
-	zero, other := ZerosLike(start), matrix.Shape().Dim(1)
-	part := DynamicSlice(Reshape(matrix, n, l.adapters.columns, other), []*Node{zero, start, zero}, []int{n, l.width, other})
-	return Reshape(part, n*l.width, other)
+	return ConvertDType(matrix, l.adapters.rounded)
 }

@@ -18,7 +18,9 @@ import (
 //
 //	A [modules·columns, in]  B [columns, out]
 type columnShapes struct {
-	dtype   dtypes.DType
+	dtype dtypes.DType
+	// rounded is what x and x·A are rounded to before they are multiplied: bf16 only if everything is, otherwise f32, which is nothing.
+	rounded dtypes.DType
 	columns int
 	groups  [][]model.Projection
 }

@@ -55,8 +55,13 @@ type Stats struct {
 // New loads the base of a model folder on the device, compiles what short requests need and starts the loop. The
 // programs for long prompts and contexts are compiled in the background; [Engine.Warm] waits for them. Close ends it.
 func New(dev *device.Device, baseDir string, opts Options) (*Engine, error) {
-	if opts.DType == BF16 && dev.Kind() == device.Go {
-		return nil, fmt.Errorf("start engine: %w", model.ErrNoBF16)
+	if dev.Kind() == device.Go {
+		if opts.DType == BF16 {
+			return nil, fmt.Errorf("start engine: %w", model.ErrNoBF16)
+		}
+		if opts.LoraDType == BF16 {
+			return nil, fmt.Errorf("start engine: dtype of adapters: %w", model.ErrNoBF16)
+		}
 	}
 	return newEngine(dev.Backend(), baseDir, opts)
 }

@@ -412,25 +412,33 @@ type foreign struct{ compute.Backend }
 // their columns) with those in batches of several sizes (without adapters, all of one adapter or of none, or the kernel or all columns and a
 // mask). In bf16 the rounding of activations to 8 bits can fall the other way.
 func TestEveryWayToComputeAgrees(t *testing.T) {
-	for name, limit := range map[string]float64{F32: 1e-5, BF16: 2e-2, F32 + " in products": 1e-5, BF16 + " in products": 2e-2} {
+	for name, c := range map[string]struct {
+		dtype, adapters string
+		products        bool
+		limit           float64
+	}{
+		"f32": {F32, F32, false, 1e-5}, "f32 in products": {F32, F32, true, 1e-5},
+		"bf16": {BF16, BF16, false, 2e-2}, "bf16 in products": {BF16, BF16, true, 2e-2},
+		"adapters in bf16": {F32, BF16, false, 1e-5}, "adapters in bf16, in products": {F32, BF16, true, 1e-5},
+		"base in bf16": {BF16, F32, false, 2e-2}, "base in bf16, in products": {BF16, F32, true, 2e-2},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dtype, _, products := strings.Cut(name, " ")
 			dir := caseDir(twoAdapters)
 			dev, err := device.Open(device.XLA)
 			if err != nil {
 				t.Fatal(err)
 			}
 			backend := dev.Backend()
-			if products {
+			if c.products {
 				backend = foreign{backend}
 			}
-			e, err := newEngine(backend, filepath.Join(dir, "base"), Options{MaxRows: 6, MaxContext: 64, Slots: 3, MaxRank: 6, DType: dtype})
+			e, err := newEngine(backend, filepath.Join(dir, "base"), Options{MaxRows: 6, MaxContext: 64, Slots: 3, MaxRank: 6, DType: c.dtype, LoraDType: c.adapters})
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(e.Close)
-			if e.steps.plan.kernels == products || (e.steps.plan.width > 0) != products {
+			if e.steps.plan.kernels == c.products || (e.steps.plan.width > 0) != c.products {
 				t.Fatalf("kernels %v, a slice of %d columns", e.steps.plan.kernels, e.steps.plan.width)
 			}
 			for key, scale := range map[string]float64{"one": 1, "two": -2} {
@@ -441,7 +449,7 @@ func TestEveryWayToComputeAgrees(t *testing.T) {
 			if err := e.Warm(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if err := e.order(t.Context(), func() error { return compareBatches(t, e, limit) }); err != nil {
+			if err := e.order(t.Context(), func() error { return compareBatches(t, e, c.limit) }); err != nil {
 				t.Error(err)
 			}
 		})

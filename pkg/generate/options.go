@@ -8,7 +8,7 @@ import (
 	"descant/pkg/model"
 )
 
-// Values of [Options.DType].
+// Values of [Options.DType] and [Options.LoraDType].
 const (
 	F32  = "f32"
 	BF16 = "bf16"
@@ -33,6 +33,9 @@ type Options struct {
 	// DType is what the base's matrices are multiplied in: [F32] (the default) computes like the reference; the logits of [BF16] differ by the
 	// rounding of the activations. With BF16 they take two bytes a weight, and with F32 where [model.LoadHalvesOn] finds that it can.
 	DType string
+	// LoraDType is what the adapters' matrices are held in. Defaults to DType. With [BF16] they take two bytes a value, rounded to the nearest when an adapter is
+	// loaded; products with them are those of DType. With [F32] under DType [BF16] products with them are of f32, with activations as they are.
+	LoraDType string
 	// DraftTokens is the longest draft of a speculation, 1 to 15 tokens. Defaults to 7.
 	DraftTokens int
 	// MaxWaiting is how many requests may wait for a row; one more is refused with a [BusyError]. Defaults to 1024.
@@ -58,9 +61,14 @@ func (o Options) withDefaults(cfg *model.Config) (Options, error) {
 	if o.DType == "" {
 		o.DType = F32
 	}
+	if o.LoraDType == "" {
+		o.LoraDType = o.DType
+	}
 	var errs []error
-	if o.DType != F32 && o.DType != BF16 {
-		errs = append(errs, fmt.Errorf("dtype is %q: give %s or %s", o.DType, F32, BF16))
+	for _, d := range []struct{ name, value string }{{"dtype", o.DType}, {"dtype of adapters", o.LoraDType}} {
+		if d.value != F32 && d.value != BF16 {
+			errs = append(errs, fmt.Errorf("%s is %q: give %s or %s", d.name, d.value, F32, BF16))
+		}
 	}
 	if o.MaxContext < 2 || o.MaxContext > cfg.MaxContext() {
 		errs = append(errs, fmt.Errorf("max context is %d: give 2 to %d, what the base was made for", o.MaxContext, cfg.MaxContext()))

@@ -42,12 +42,15 @@ func newStepper(backend compute.Backend, base *model.Model, opts Options, a arra
 		plan: layerPlan{config: cfg, rows: opts.MaxRows, inPlace: backend.HasSharedBuffers(),
 			verify: opts.DraftTokens + 1, embed: base.Embed.Shape(), head: base.Head.Shape()},
 	}
-	s.plan.adapters = columnShapes{dtype: dtypes.Float32, columns: max(0, opts.Slots) * opts.MaxRank, groups: cfg.SharedInputs()}
-	if opts.DType == BF16 {
+	s.plan.adapters = columnShapes{dtype: dtypes.Float32, rounded: dtypes.Float32, columns: max(0, opts.Slots) * opts.MaxRank, groups: cfg.SharedInputs()}
+	if opts.LoraDType == BF16 {
 		s.plan.adapters.dtype = dtypes.BFloat16
+		if opts.DType == BF16 {
+			s.plan.adapters.rounded = dtypes.BFloat16
+		}
 	}
 	s.plan.kernels = device.HasKernels(s.compiler.Backend())
-	s.plan.fuses = device.FusesAdapters(s.compiler.Backend(), base.DType())
+	s.plan.fuses = s.plan.adapters.rounded == model.Arithmetic(base.DType()) && device.FusesAdapters(s.compiler.Backend(), base.DType())
 	if s.plan.adapters.columns > 0 && !s.plan.kernels && backend.Capabilities().Operations[compute.OpTypeDynamicSlice] {
 		s.plan.width = opts.MaxRank
 	}

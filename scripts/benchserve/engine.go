@@ -37,7 +37,7 @@ func startEngine(ctx context.Context, dev *device.Device, o options, work string
 	start := time.Now()
 	e, err := generate.New(dev, o.model, generate.Options{
 		MaxRows: slices.Max(o.streams), MaxContext: min(cfg.MaxContext(), o.prompt+o.tokens), Slots: slots, MaxRank: 8,
-		DType: o.dtype, PrefixCache: -1, MaxWaiting: 256,
+		DType: o.dtype, LoraDType: o.loraDType, PrefixCache: -1, MaxWaiting: 256,
 	})
 	if err != nil {
 		return nil, err

@@ -29,7 +29,7 @@ import (
 
 // options are the flags.
 type options struct {
-	cache, model, tokenizer, device, dtype, out string
+	cache, model, tokenizer, device, dtype, loraDType, out string
 	peers                                       []string
 	streams                                     []int
 	prompt, tokens, rounds                      int
@@ -68,6 +68,7 @@ func readOptions() (o options, err error) {
 	flag.StringVar(&o.tokenizer, "tokenizer", "models/tiny", "folder of the tokenizer that a made model gets")
 	flag.StringVar(&o.device, "device", "", "device (auto, xla, cuda, go)")
 	flag.StringVar(&o.dtype, "dtype", generate.F32, "f32 or bf16")
+	flag.StringVar(&o.loraDType, "lora-dtype", "", "what descant's adapters are held in: f32 or bf16; that of --dtype when not given")
 	flag.StringVar(&peers, "peers", strings.Join(allPeers(), ","), "engines to compare with; empty measures descant alone")
 	flag.StringVar(&o.out, "out", "", "file for the results as JSON")
 	flag.StringVar(&streams, "streams", "1,4,8,16,32", "numbers of streams")

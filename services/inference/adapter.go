@@ -141,7 +141,7 @@ func (s *Service) slot(ctx context.Context, model *served, c registry.Combinatio
 			}
 			s.states.set(c[0].Resolved, stateWarm, "")
 			known, _ := w.(checked)
-			return prove(ctx, model.engine, c.Key(), c[0].Pinned(), known.probe, s.cfg.dtype())
+			return prove(ctx, model.engine, c.Key(), c[0].Pinned(), known.probe, s.cfg.rounds())
 		},
 		done: func(err error) { s.note(c, err) },
 	})

@@ -36,6 +36,9 @@ type Config struct {
 	// DType is what a base's matrices are held in: f32 (two bytes for each weight on a CPU with AVX2 if they are stored in bf16), bf16 (not on
 	// the pure-Go device), or auto, which is f32. Defaults to auto.
 	DType string `yaml:"dtype" help:"arithmetic of the bases: f32, bf16 or auto, which is f32"`
+	// LoraDType is what adapters are held in, in slots: f32, bf16 (half of the memory, and of what a step reads of them; not on the pure-Go device), or auto, which
+	// is as the bases. Defaults to auto.
+	LoraDType string `yaml:"lora_dtype" help:"what adapters are held in: f32, bf16 (half of the memory) or auto, which is as dtype"`
 	// PrefixCache bounds the keys and values of prompts and answers that a base keeps for requests that begin alike; 0 is
 	// none. Defaults to 128MiB on a CPU; a GPU has none.
 	PrefixCache lifecycle.Bytes `yaml:"prefix_cache" help:"most memory of a base for beginnings of prompts that were computed before (0: none; CPU only)"`
@@ -70,7 +73,7 @@ type Config struct {
 // Defaults returns the configuration of `descant up`.
 func Defaults() Config {
 	return Config{MaxBases: 2, MaxRows: 8, MaxWaiting: 256, MaxWait: time.Minute, Slots: 16, MaxRank: 8, MaxTokens: 512, Warm: true,
-		DType: job.DTypeAuto, PrefixCache: defaultPrefixCache, Speculation: speculationAuto, DraftTokens: 7, Relist: 30 * time.Second,
+		DType: job.DTypeAuto, LoraDType: job.DTypeAuto, PrefixCache: defaultPrefixCache, Speculation: speculationAuto, DraftTokens: 7, Relist: 30 * time.Second,
 		APIAddr: apiOff, HostBytes: 1 << 30, DiskBytes: 20 << 30}
 }
 

@@ -26,6 +26,7 @@ func (c Config) checkEngine() (errs []error) {
 		}
 	}
 	oneOf("dtype", c.DType, job.DTypeAuto, job.DTypeF32, job.DTypeBF16)
+	oneOf("lora_dtype", c.LoraDType, job.DTypeAuto, job.DTypeF32, job.DTypeBF16)
 	oneOf("speculation", c.Speculation, speculationAuto, speculationOn, speculationOff)
 	if c.DraftTokens < 1 || c.DraftTokens > generate.MaxDraftTokens {
 		errs = append(errs, fmt.Errorf("inference: draft_tokens is %d: use 1 to %d", c.DraftTokens, generate.MaxDraftTokens))
@@ -41,10 +42,24 @@ func (c Config) dtype() string {
 	return generate.F32
 }
 
+// loraDType is what adapters are held in.
+func (c Config) loraDType() string {
+	switch c.LoraDType {
+	case job.DTypeF32:
+		return generate.F32
+	case job.DTypeBF16:
+		return generate.BF16
+	}
+	return c.dtype()
+}
+
+// rounds tells whether anything is held in bf16, so that logits are not those of a trainer in f32.
+func (c Config) rounds() bool { return c.dtype() == generate.BF16 || c.loraDType() == generate.BF16 }
+
 // engineOptions are the settings for a base whose tokenizer knows so many ids. The gate bounds how many wait, and how long.
 func (c Config) engineOptions(vocab int) generate.Options {
 	o := generate.Options{MaxContext: c.MaxContext, MaxRows: c.MaxRows, Slots: c.Slots, MaxRank: c.MaxRank, UsedVocab: vocab,
-		DType: c.dtype(), PrefixCache: int64(c.PrefixCache), DraftTokens: c.DraftTokens}
+		DType: c.dtype(), LoraDType: c.loraDType(), PrefixCache: int64(c.PrefixCache), DraftTokens: c.DraftTokens}
 	switch c.PrefixCache {
 	case 0:
 		o.PrefixCache = -1

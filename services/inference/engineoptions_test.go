@@ -16,19 +16,28 @@ func TestSettingsOfTheEngine(t *testing.T) {
 	t.Parallel()
 	cfg := Defaults()
 	cfg.WorkDir = t.TempDir()
-	if got, want := cfg.engineOptions(9), (generate.Options{MaxRows: 8, Slots: 16, MaxRank: 8, UsedVocab: 9, DType: generate.F32, DraftTokens: 7}); got != want {
+	if got, want := cfg.engineOptions(9), (generate.Options{MaxRows: 8, Slots: 16, MaxRank: 8, UsedVocab: 9, DType: generate.F32, LoraDType: generate.F32, DraftTokens: 7}); got != want {
 		t.Errorf("usually %+v, want %+v", got, want)
 	}
 	cfg.DType, cfg.PrefixCache, cfg.DraftTokens = "bf16", 0, 3
-	if got := cfg.engineOptions(9); got.DType != generate.BF16 || got.PrefixCache != -1 || got.DraftTokens != 3 {
+	if got := cfg.engineOptions(9); got.DType != generate.BF16 || got.LoraDType != generate.BF16 || got.PrefixCache != -1 || got.DraftTokens != 3 {
 		t.Errorf("otherwise %+v", got)
 	}
 	if err := cfg.Validate(); err != nil {
 		t.Error(err)
 	}
-	cfg.DType, cfg.Speculation, cfg.DraftTokens = "f16", "yes", 16
+	for _, c := range []struct {
+		dtype, adapters string
+		rounds          bool
+	}{{"auto", "f32", false}, {"auto", "bf16", true}, {"bf16", "f32", true}} {
+		cfg.DType, cfg.LoraDType = c.dtype, c.adapters
+		if got := cfg.engineOptions(9); got.LoraDType != c.adapters || cfg.rounds() != c.rounds {
+			t.Errorf("%+v: %+v, rounds: %v", c, got, cfg.rounds())
+		}
+	}
+	cfg.DType, cfg.LoraDType, cfg.Speculation, cfg.DraftTokens = "f16", "f8", "yes", 16
 	err := cfg.Validate()
-	for _, want := range []string{`dtype is "f16"`, `speculation is "yes"`, "draft_tokens is 16: use 1 to 15"} {
+	for _, want := range []string{`dtype is "f16"`, `lora_dtype is "f8"`, `speculation is "yes"`, "draft_tokens is 16: use 1 to 15"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not say that %s", err, want)
 		}
@@ -83,17 +92,27 @@ func TestSettingsReachTheEngine(t *testing.T) {
 	}
 }
 
-// TestWorkerInBF16 serves from a base in bf16: an adapter whose probe was computed in f32 comes to be ready and answers, one
-// with a wrong probe does not, and requests are answered.
+// TestWorkerInBF16 serves from a base in bf16, and with adapters in bf16 on one in f32: an adapter whose probe was computed in f32 comes to be ready and
+// answers, one with a wrong probe does not, and requests are answered.
 func TestWorkerInBF16(t *testing.T) {
-	t.Parallel()
+	for name, change := range map[string]func(*Config){
+		"base": func(c *Config) { c.DType = "bf16" }, "adapters": func(c *Config) { c.LoraDType = "bf16" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			workerInBF16(t, change)
+		})
+	}
+}
+
+func workerInBF16(t *testing.T, change func(*Config)) {
 	f := fleetOn(t, device.XLA)
 	reference, err := device.Open(device.Go)
 	if err != nil {
 		t.Fatal(err)
 	}
 	f.maker = newMaker(t, reference, f.base)
-	f.worker(t, "w-1", f.registry, func(c *Config) { c.DType, c.MaxRows, c.Slots = "bf16", 1, 1 })
+	f.worker(t, "w-1", f.registry, func(c *Config) { c.MaxRows, c.Slots = 1, 1; change(c) })
 	good, answer := f.publish(t, "good", 10, nil)
 	f.until(t, "w-1", good.Version.GetDigest(), stateReady)
 	f.wants(t, "good", answer)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 
-	"descant/pkg/generate"
 	"descant/pkg/job"
 	"descant/pkg/pb"
 )
@@ -18,8 +17,8 @@ const (
 )
 
 // prove runs the trainer's prompt with an adapter and compares the logits with those that the trainer
-// saw. An adapter that was made elsewhere has none: there is nothing to compare. dtype is what the base is held in here.
-func prove(ctx context.Context, e engine, key, name string, probe *pb.Probe, dtype string) error {
+// saw. An adapter that was made elsewhere has none: there is nothing to compare. rounds says that base or adapters are held in bf16 here.
+func prove(ctx context.Context, e engine, key, name string, probe *pb.Probe, rounds bool) error {
 	if len(probe.GetPrompt()) == 0 {
 		return nil
 	}
@@ -31,7 +30,7 @@ func prove(ctx context.Context, e engine, key, name string, probe *pb.Probe, dty
 		return err
 	}
 	tolerance := toleranceF32
-	if probe.GetDtype() != job.DTypeF32 || dtype != generate.F32 {
+	if probe.GetDtype() != job.DTypeF32 || rounds {
 		tolerance = toleranceBF16
 	}
 	largest, worst := 1.0, 0.0

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"descant/pkg/generate"
 	"descant/pkg/pb"
 )
 
@@ -30,23 +29,23 @@ func TestProve(t *testing.T) {
 		"a vocabulary less": {told, []float32{10, 99}, "id 2, the base has 2"},
 		"a broken manifest": {&pb.Probe{Prompt: []int32{1}, Ids: []int32{1, 2}, Logits: []float32{1}}, []float32{1, 1, 1}, "2 ids, 1 logits"},
 	} {
-		err := prove(t.Context(), &fakeEngine{logits: tt.logits}, "key", "my-adapter@1", tt.probe, generate.F32)
+		err := prove(t.Context(), &fakeEngine{logits: tt.logits}, "key", "my-adapter@1", tt.probe, false)
 		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%s: %v, want an error with %q", name, err, tt.want)
 		}
 	}
 }
 
-// TestProveByTheBasesArithmetic: a base in bf16 rounds what a trainer computed in f32.
-func TestProveByTheBasesArithmetic(t *testing.T) {
+// TestProveWhatIsRounded: a base or adapters in bf16 round what a trainer computed in f32.
+func TestProveWhatIsRounded(t *testing.T) {
 	t.Parallel()
 	told := &pb.Probe{Prompt: []int32{1}, Ids: []int32{0}, Logits: []float32{10}, BaseLogits: []float32{9}, Dtype: "f32"}
-	for dtype, right := range map[string]bool{generate.F32: false, generate.BF16: true} {
-		if err := prove(t.Context(), &fakeEngine{logits: []float32{10.3}}, "key", "my-adapter@1", told, dtype); (err == nil) != right {
-			t.Errorf("%s: %v", dtype, err)
+	for _, rounds := range []bool{false, true} {
+		if err := prove(t.Context(), &fakeEngine{logits: []float32{10.3}}, "key", "my-adapter@1", told, rounds); (err == nil) != rounds {
+			t.Errorf("%v: %v", rounds, err)
 		}
 	}
-	if err := prove(t.Context(), &fakeEngine{logits: []float32{9}}, "key", "my-adapter@1", told, generate.BF16); err == nil {
+	if err := prove(t.Context(), &fakeEngine{logits: []float32{9}}, "key", "my-adapter@1", told, true); err == nil {
 		t.Error("the bare base passes for the adapter")
 	}
 }
