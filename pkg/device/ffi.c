@@ -95,6 +95,8 @@ int ffi_matrix(const buffer *b, int dtype, int64_t rows, int64_t columns) {
 // processors is how many this process may keep busy; XLA has more threads than that.
 static int64_t processors = 1;
 
+int64_t ffi_processors(void) { return processors; }
+
 static void work(job *j) {
 	int64_t i;
 	while ((i = atomic_fetch_add(&j->next, 1)) < j->pieces) {

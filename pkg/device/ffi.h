@@ -64,6 +64,9 @@ typedef struct job {
 // ffi_run does a job, with the help of at most helpers of XLA's threads, and frees it.
 void ffi_run(const call_frame *, job *, int64_t helpers);
 
+// ffi_processors is how many threads a job keeps busy at the most.
+int64_t ffi_processors(void);
+
 // ffi_fail is the error of a call whose operands are wrong.
 ffi_error *ffi_fail(const call_frame *, const char *message);
 

@@ -94,6 +94,9 @@ const (
 //	        [out, in] or to pull [in, out] uint16
 //	y       [rows, out]                    f32, the result
 //
+// With plain matrices there may be more such pairs, of which it computes the sum, at most 8, and behind them one with a small matrix in f32, [out, rank] or to
+// pull [rank, out]: an adapter's.
+//
 // The last is the first and the product with a packed matrix, of either kind, in one: the calls of functions whose names begin with [Adapted]. Its operands
 // are the packed matrix and those of the first, its results y of the product and those of the first.
 //
@@ -212,11 +215,11 @@ func packedResults(in []shapes.Shape) ([]shapes.Shape, error) {
 	return []shapes.Shape{shapes.Make(dtypes.Float32, in[0].Dim(0), in[1].Dim(0)*in[1].Dim(2))}, nil
 }
 
-// linearResults are the shapes of the results for those of x and a plain matrix whose axis the outputs are.
+// linearResults are the shapes of the results for those of pairs of x and a plain matrix whose axis the outputs are.
 func linearResults(axis int) func(in []shapes.Shape) ([]shapes.Shape, error) {
 	return func(in []shapes.Shape) ([]shapes.Shape, error) {
-		if len(in) != 2 || in[0].Rank() != 2 || in[1].Rank() != 2 {
-			return nil, fmt.Errorf("it takes x [rows, in] and a matrix, not %v", in)
+		if len(in) < 2 || in[0].Rank() != 2 || in[1].Rank() != 2 {
+			return nil, fmt.Errorf("it takes pairs of x [rows, in] and a matrix, not %v", in)
 		}
 		return []shapes.Shape{shapes.Make(dtypes.Float32, in[0].Dim(0), in[1].Dim(axis))}, nil
 	}

@@ -1,4 +1,5 @@
-// The product of rows with a plain matrix, over either of its axes: of bf16, or of the upper halves of f32: the same bits, but for halves the rows are f32.
+// The sum of products of rows with plain matrices, over either of their axes: of bf16, or of the upper halves of f32: the same bits, but for halves the rows are
+// f32, and there may be one more product, with a small matrix of f32: that of an adapter.
 
 #include "ffi.h"
 #include "kernels.h"
@@ -9,52 +10,95 @@
 #include <string.h>
 
 // A block is WIDTH outputs. DEPTH pairs of inputs of them are a panel, which stays in the first cache while the rows of a turn go through it, at most ROWS in
-// groups of at most TOGETHER.
-enum { WIDTH = 64, DEPTH = 64, ROWS = 252, TOGETHER = 6 };
+// groups of at most TOGETHER. BLOCKS blocks at the most are computed side by side, so that the inputs of the rows come to the second cache once for all of them.
+enum { WIDTH = 64, DEPTH = 64, ROWS = 252, TOGETHER = 6, BLOCKS = 4, TERMS = 8 };
+
+// term is a product: of rows as rows_arrange writes them, of so much depth, and a matrix with so many columns; in it an output is a row, or to pull, an input is.
+typedef struct {
+	const uint32_t *x;
+	int64_t depth, columns;
+	const uint16_t *matrix;
+} term;
+
+typedef struct linear {
+	job job; // a piece is some blocks for the rows of a turn
+	void (*blocks)(const struct linear *, int64_t block, int64_t end, int64_t turn);
+	int64_t rows, turns, out, pieces, count; // pieces of a turn, and the number of terms
+	int pull;
+	term terms[TERMS];
+	// The product with the small matrix, of depth 0 if there is none: as a term.
+	const uint32_t *low;
+	int64_t rank;
+	const float *small;
+	float *y;
+	uint32_t x[]; // that of all terms
+} linear;
 
 #define DOTS
 #define EACH "linear_block.h"
 #include "processors.h"
 
-typedef void block_function(float *y, int64_t out, const uint32_t *x, int64_t depth, const uint16_t *w, int64_t columns, int pull, int64_t rows, int64_t turn, int64_t turns);
-
 int descant_products(void) { return HAS_DOT ? DESCANT_PAIRS : HAS_AVX2 ? DESCANT_F32 : DESCANT_OTHER; }
 
-typedef struct {
-	job job; // a piece is a block of outputs for the rows of a turn
-	block_function *block;
-	int64_t rows, turns, depth, out, columns, pull;
-	const uint16_t *matrix;
-	float *y;
-	uint32_t x[];
-} linear;
+// block_of is the first one of a piece. Larger pieces come first, so that all processors are busy to the end.
+static int64_t block_of(const linear *l, int64_t piece) {
+	int64_t blocks = l->out / WIDTH;
+	return piece * (blocks / l->pieces) + at_most(piece, blocks % l->pieces);
+}
 
 static void piece(job *j, int64_t i) {
 	const linear *l = (const linear *)j;
-	int64_t blocks = l->out / WIDTH, turn = i / blocks, o = i % blocks * WIDTH;
-	l->block(l->y + o, l->out, l->x, l->depth, l->matrix + o * (l->pull ? 1 : l->columns), l->columns, l->pull, l->rows, turn, l->turns);
+	int64_t part = i % l->pieces;
+	l->blocks(l, block_of(l, part), block_of(l, part + 1), i / l->pieces);
+}
+
+// wrong tells what is wrong with the operands, if anything is.
+static const char *wrong(const buffers *args, const buffer *y, int64_t terms, int pull) {
+	const buffer *first = args->list[0];
+	if (terms < 1 || terms > TERMS) return "linear: takes 1 to 8 products";
+	for (int64_t t = 0; t < args->count / 2; t++) {
+		const buffer *x = args->list[2 * t], *matrix = args->list[2 * t + 1];
+		if (x->rank != 2 || x->dtype != first->dtype || (x->dtype != DTYPE_BF16 && x->dtype != DTYPE_F32)) return "linear: x is not a matrix of bf16 or f32";
+		if (x->dims[0] != first->dims[0] || matrix->rank != 2 || matrix->dims[!pull] != x->dims[1]) return "linear: a matrix does not fit x, or x has not the rows of the first";
+		if (!ffi_matrix(y, DTYPE_F32, x->dims[0], matrix->dims[pull])) return "linear: the result is not [rows, outputs] f32";
+		if (t < terms && (matrix->dtype != (x->dtype == DTYPE_F32 ? DTYPE_U16 : DTYPE_BF16) || x->dims[1] % 2 != 0 || matrix->dims[pull] % WIDTH != 0))
+			return "linear: the matrix is not bf16, or for x in f32 u16, with an even number of inputs and a multiple of 64 outputs";
+	}
+	return NULL;
 }
 
 static ffi_error *compute(call_frame *call, int pull) {
-	if (call->args.count != 2 || call->results.count != 1) return ffi_fail(call, "linear: takes x and the matrix, and gives one result");
-	const buffer *x = call->args.list[0], *matrix = call->args.list[1], *y = call->results.list[0];
-	int halves = x->dtype == DTYPE_F32;
-	if (x->rank != 2 || (x->dtype != DTYPE_BF16 && !halves)) return ffi_fail(call, "linear: x is not a matrix of bf16 or f32");
-	int64_t rows = x->dims[0], depth = x->dims[1];
-	if (matrix->rank != 2 || matrix->dtype != (halves ? DTYPE_U16 : DTYPE_BF16) || matrix->dims[!pull] != depth || depth % 2 != 0 || matrix->dims[pull] % WIDTH != 0)
-		return ffi_fail(call, "linear: the matrix is not bf16, or for x in f32 u16, with an even number of inputs and a multiple of 64 outputs");
-	int64_t out = matrix->dims[pull], columns = matrix->dims[1];
-	if (!ffi_matrix(y, DTYPE_F32, rows, out)) return ffi_fail(call, "linear: the result is not [rows, outputs] f32");
-	int pairs = descant_products() == DESCANT_PAIRS && !halves;
-	linear *l = malloc(sizeof *l + rows * (pairs ? depth / 2 : depth) * sizeof *l->x);
-	if (l == NULL || !rows_arrange(call, l->x, x, TOGETHER, pairs)) {
-		free(l);
-		return ffi_fail(call, "linear: no memory");
+	const buffers *args = &call->args;
+	if (args->count < 2 || args->count % 2 != 0 || call->results.count != 1) return ffi_fail(call, "linear: takes pairs of x and a matrix, and gives one result");
+	const buffer *y = call->results.list[0], *last = args->list[args->count - 1];
+	int small = last->dtype == DTYPE_F32;
+	int64_t terms = args->count / 2 - small;
+	const char *why = wrong(args, y, terms, pull);
+	if (why != NULL) return ffi_fail(call, why);
+	int halves = args->list[0]->dtype == DTYPE_F32, pairs = descant_products() == DESCANT_PAIRS && !halves;
+	int64_t rows = y->dims[0], out = y->dims[1], words = 0;
+	for (int64_t t = 0; t < args->count / 2; t++) words += rows * args->list[2 * t]->dims[1] / (pairs ? 2 : 1);
+	linear *l = malloc(sizeof *l + words * sizeof *l->x);
+	if (l == NULL) return ffi_fail(call, "linear: no memory");
+	int64_t blocks = out / WIDTH, turns = parts(parts(rows, TOGETHER), ROWS / TOGETHER);
+	// As many pieces for each processor.
+	int64_t pieces = at_most(parts(parts(blocks, BLOCKS), ffi_processors()) * ffi_processors(), blocks);
+	*l = (linear){.job = {.piece = piece, .pieces = turns * pieces}, .blocks = pairs ? FASTEST(blocks) : FASTEST_SUMS(blocks), .rows = rows, .turns = turns,
+		.out = out, .pieces = pieces, .count = terms, .pull = pull, .y = y->data};
+	uint32_t *to = l->x;
+	for (int64_t t = 0; t < args->count / 2; t++) {
+		const buffer *x = args->list[2 * t], *matrix = args->list[2 * t + 1];
+		if (!rows_arrange(call, to, x, TOGETHER, pairs)) {
+			free(l);
+			return ffi_fail(call, "linear: no memory");
+		}
+		if (t < terms)
+			l->terms[t] = (term){.x = to, .depth = x->dims[1], .columns = matrix->dims[1], .matrix = matrix->data};
+		else
+			l->low = to, l->rank = x->dims[1], l->small = matrix->data;
+		to += rows * x->dims[1] / (pairs ? 2 : 1);
 	}
-	int64_t turns = parts(parts(rows, TOGETHER), ROWS / TOGETHER), pieces = turns * (out / WIDTH);
-	*l = (linear){.job = {.piece = piece, .pieces = pieces}, .block = pairs ? FASTEST(block) : FASTEST_SUMS(block), .rows = rows, .turns = turns,
-		.depth = depth, .out = out, .columns = columns, .pull = pull, .matrix = matrix->data, .y = y->data};
-	ffi_run(call, &l->job, pieces);
+	ffi_run(call, &l->job, l->job.pieces);
 	return NULL;
 }
 

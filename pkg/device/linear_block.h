@@ -1,8 +1,9 @@
-// The products of some rows with a block of a plain matrix.
+// The products of some rows with blocks of plain matrices.
 
 #define transpose FOR(transpose)
 #define put FOR(put)
 #define fill FOR(fill)
+#define fill_small FOR(fill_small)
 #define tile FOR(tile)
 
 #ifdef DOT
@@ -87,37 +88,66 @@ INLINE void tile(float *y, const uint32_t *x, const uint32_t *w, int64_t lines, 
 		for (int v = 0; v < ABREAST; v++) *(vf *)(y + r * WIDTH + v * LANES) = s[r][v];
 }
 
-// block computes y [rows, WIDTH], out apart, for the groups of rows of a turn: x, all rows, as rows_arrange writes them, of so much depth, and WIDTH outputs
-// of a matrix.
-static void FOR(block)(float *y, int64_t out, const uint32_t *x, int64_t depth, const uint16_t *w, int64_t columns, int pull, int64_t rows, int64_t turn, int64_t turns) {
-	float sums[ROWS * WIDTH] __attribute__((aligned(LINE)));
-	uint32_t matrix[PER_PAIR * DEPTH * WIDTH] __attribute__((aligned(LINE)));
-	const int64_t pairs = depth / 2, groups = parts(rows, TOGETHER), first = part_begins(groups, turns, turn), last = part_begins(groups, turns, turn + 1);
-	const int64_t begin = part_begins(rows, groups, first), end = part_begins(rows, groups, last);
-	for (int64_t k = 0; k < pairs; k += DEPTH) {
-		int64_t n = at_most(pairs - k, DEPTH), lines = PER_PAIR * n;
-		fill(matrix, w + 2 * k * (pull ? columns : 1), columns, n, pull);
-		for (int64_t o = 0; o < WIDTH; o += ABREAST * LANES)
-			for (int64_t group = first, row = begin, some; group < last; group++, row += some) {
-				some = part_begins(rows, groups, group + 1) - row;
-				float *sum = sums + (row - begin) * WIDTH + o;
-				const uint32_t *from = x + PER_PAIR * (row * pairs + k * some), *panel = matrix + o;
-				switch (some) {
-				case 1: tile(sum, from, panel, lines, 1, k == 0); break;
-				case 2: tile(sum, from, panel, lines, 2, k == 0); break;
-				case 3: tile(sum, from, panel, lines, 3, k == 0); break;
-				case 4: tile(sum, from, panel, lines, 4, k == 0); break;
-				case 5: tile(sum, from, panel, lines, 5, k == 0); break;
-				case 6: tile(sum, from, panel, lines, 6, k == 0); break;
-				}
+// fill_small brings n inputs from the k-th on of WIDTH outputs of the small matrix, from the o-th on, into a panel.
+INLINE void fill_small(float *to, const linear *l, int64_t k, int64_t n, int64_t o) {
+	for (int64_t i = 0; i < n; i++, to += WIDTH) {
+		if (l->pull)
+			memcpy(to, l->small + (k + i) * l->out + o, WIDTH * sizeof *to);
+		else
+			for (int64_t w = 0; w < WIDTH; w++) to[w] = l->small[(o + w) * l->rank + k + i];
+	}
+}
+
+// groups takes the rows of a turn, which begin at begin, through a panel of so many lines: x, all rows, of which a row has so many words, from the k-th on.
+static void FOR(groups)(const linear *l, float *sums, const uint32_t *x, int64_t words, int64_t k, const uint32_t *panel, int64_t lines, int64_t turn, int new) {
+	const int64_t groups = parts(l->rows, TOGETHER), first = part_begins(groups, l->turns, turn), last = part_begins(groups, l->turns, turn + 1);
+	const int64_t begin = part_begins(l->rows, groups, first);
+	for (int64_t o = 0; o < WIDTH; o += ABREAST * LANES)
+		for (int64_t group = first, row = begin, some; group < last; group++, row += some) {
+			some = part_begins(l->rows, groups, group + 1) - row;
+			float *sum = sums + (row - begin) * WIDTH + o;
+			const uint32_t *from = x + row * words + k * some;
+			switch (some) {
+			case 1: tile(sum, from, panel + o, lines, 1, new); break;
+			case 2: tile(sum, from, panel + o, lines, 2, new); break;
+			case 3: tile(sum, from, panel + o, lines, 3, new); break;
+			case 4: tile(sum, from, panel + o, lines, 4, new); break;
+			case 5: tile(sum, from, panel + o, lines, 5, new); break;
+			case 6: tile(sum, from, panel + o, lines, 6, new); break;
+			}
+		}
+}
+
+// blocks computes the outputs of some blocks, at most BLOCKS, for the groups of rows of a turn.
+static void FOR(blocks)(const linear *l, int64_t block, int64_t end, int64_t turn) {
+	float sums[BLOCKS][ROWS * WIDTH] __attribute__((aligned(LINE)));
+	uint32_t panel[PER_PAIR * DEPTH * WIDTH] __attribute__((aligned(LINE)));
+	int new = 1;
+	for (const term *t = l->terms; t < l->terms + l->count; t++) {
+		const int64_t pairs = t->depth / 2;
+		for (int64_t k = 0; k < pairs; k += DEPTH, new = 0)
+			for (int64_t b = block; b < end; b++) {
+				int64_t n = at_most(pairs - k, DEPTH);
+				fill(panel, t->matrix + 2 * k * (l->pull ? t->columns : 1) + b * WIDTH * (l->pull ? 1 : t->columns), t->columns, n, l->pull);
+				FOR(groups)(l, sums[b - block], t->x, PER_PAIR * pairs, PER_PAIR * k, panel, PER_PAIR * n, turn, new);
 			}
 	}
-	for (int64_t r = begin; r < end; r++) memcpy(y + r * out, sums + (r - begin) * WIDTH, WIDTH * sizeof *y);
+	for (int64_t k = 0; k < l->rank; k += DEPTH)
+		for (int64_t b = block; b < end; b++) {
+			int64_t n = at_most(l->rank - k, DEPTH);
+			fill_small((float *)panel, l, k, n, b * WIDTH);
+			FOR(groups)(l, sums[b - block], l->low, l->rank, k, panel, n, turn, 0);
+		}
+	const int64_t groups = parts(l->rows, TOGETHER), begin = part_begins(l->rows, groups, part_begins(groups, l->turns, turn));
+	const int64_t rows = part_begins(l->rows, groups, part_begins(groups, l->turns, turn + 1)) - begin;
+	for (int64_t r = 0; r < rows; r++)
+		for (int64_t b = block; b < end; b++) memcpy(l->y + (begin + r) * l->out + b * WIDTH, sums[b - block] + r * WIDTH, WIDTH * sizeof *l->y);
 }
 
 #undef transpose
 #undef put
 #undef fill
+#undef fill_small
 #undef tile
 #undef PER_PAIR
 #undef PLUS

@@ -65,13 +65,11 @@ func (a *Adapters) Index(module string) (i int, found bool) {
 // Linear is a [model.Linear] with the adapter added. The modules of one entry of [model.Config.SharedInputs] must all be given
 // the same x.
 func (a *Adapters) Linear(module string, x, weight, bias *Node) *Node {
-	y := model.Plain(module, x, weight, bias)
 	i, found := a.Index(module)
 	if !found {
-		return y
+		return model.Plain(module, x, weight, bias)
 	}
-	dtype := model.Arithmetic(weight.DType())
-	return Add(y, model.Contract(dtype, a.low(i, x, dtype), 1, a.Parts[2*i+1], 1))
+	return model.Plus(model.AdaptedProduct(x, weight, a.low(i, x, model.Arithmetic(weight.DType())), a.Parts[2*i+1]), bias)
 }
 
 // Pull is the gradient of [Adapters.Linear], without what autodiff adds for the bias, for modules with one input x [rows, in],
@@ -80,20 +78,12 @@ func (a *Adapters) Linear(module string, x, weight, bias *Node) *Node {
 // the contiguous one.
 func (a *Adapters) Pull(modules []string, x *Node, dys, weights []*Node) (dx *Node, dA, dB []*Node) {
 	dA, dB = make([]*Node, len(modules)), make([]*Node, len(modules))
-	plus := func(n *Node) {
-		if dx == nil {
-			dx = n
-		} else {
-			dx = Add(dx, n)
-		}
-	}
 	type shared struct {
 		at   []int   // places in modules
 		dLow []*Node // [rows, rank] each
 	}
 	groups := map[int]*shared{} // by the first of those that share products
 	for k, module := range modules {
-		plus(model.PullProduct(dys[k], weights[k]))
 		i, found := a.Index(module)
 		if !found {
 			continue
@@ -108,19 +98,29 @@ func (a *Adapters) Pull(modules []string, x *Node, dys, weights []*Node) (dx *No
 		g.at = append(g.at, k)
 		g.dLow = append(g.dLow, MulScalar(model.Contract(dtype, dys[k], 1, a.Parts[2*i+1], 0), a.modules[i].Scale))
 	}
+	var dropped []*Node // what comes to x through elements that may have been dropped
+	var low, stackedA *Node
 	for i := range a.modules {
 		g := groups[i]
 		if g == nil {
 			continue
 		}
 		dtype, dLow := model.Arithmetic(weights[g.at[0]].DType()), Concatenate(g.dLow, 1)
-		plus(a.drop(i, model.Contract(dtype, dLow, 1, a.stacked(i), 0)))
+		if a.dropout == 0 && low == nil {
+			low, stackedA = dLow, a.stacked(i)
+		} else {
+			dropped = append(dropped, a.drop(i, model.Contract(dtype, dLow, 1, a.stacked(i), 0)))
+		}
 		stacked := model.Contract(dtype, dLow, 0, a.drop(i, x), 0)
 		row := 0
 		for j, k := range g.at {
 			end := row + a.modules[i+j].Rank
 			dA[k], row = SliceAxis(stacked, 0, AxisRange(row, end)), end
 		}
+	}
+	dx = model.PullProducts(dys, weights, low, stackedA)
+	for _, n := range dropped {
+		dx = Add(dx, n)
 	}
 	return dx, dA, dB
 }

@@ -115,15 +115,42 @@ func Product(x, weight *Node) *Node {
 	return StopGradient(Contract(dtypes.BFloat16, x, 1, weight, 1))
 }
 
-// PullProduct is the gradient of [Product] to x: dy [rows, out] f32 → [rows, in] f32.
-func PullProduct(dy, weight *Node) *Node {
-	switch weight.DType() {
-	case dtypes.BFloat16:
-		return Contract(dtypes.BFloat16, dy, 1, weight, 0)
-	case Halves:
-		return halvesCall(device.HalvesPull, dy, weight, 0)
+// AdaptedProduct is [Product] with what an adapter adds: x·W + low·Bᵀ, low [rows, rank] f32 and b [out, rank] f32. With a weight in bf16 these are rounded to it,
+// too; with one in halves the sum is one product, a constant to autodiff.
+func AdaptedProduct(x, weight, low, b *Node) *Node {
+	if weight.DType() == Halves && weight.Rank() == 2 {
+		return halvesCall(device.HalvesLinear, 1, x, weight, low, b)
 	}
-	return Dot(dy, weight).General([]int{1}, nil, []int{1}, nil)
+	return Add(Product(x, weight), Contract(Arithmetic(weight.DType()), low, 1, b, 1))
+}
+
+// PullProduct is the gradient of [Product] to x: dy [rows, out] f32 → [rows, in] f32.
+func PullProduct(dy, weight *Node) *Node { return PullProducts([]*Node{dy}, []*Node{weight}, nil, nil) }
+
+// PullProducts is the gradient of several products of one x to it: of each dy [rows, out] f32 → [rows, in] f32, their sum. With low [rows, rank] f32 and
+// a [rank, in] f32, unless they are nil, low·a is in it, as what their adapters pull.
+func PullProducts(dys, weights []*Node, low, a *Node) (dx *Node) {
+	var pairs []*Node
+	for i, weight := range weights {
+		switch weight.DType() {
+		case dtypes.BFloat16:
+			dx = plus(dx, Contract(dtypes.BFloat16, dys[i], 1, weight, 0))
+		case Halves:
+			pairs = append(pairs, dys[i], weight)
+		default:
+			dx = plus(dx, Dot(dys[i], weight).General([]int{1}, nil, []int{1}, nil))
+		}
+	}
+	switch {
+	case low != nil && dx == nil:
+		pairs = append(pairs, low, a)
+	case low != nil:
+		dx = plus(dx, Contract(Arithmetic(weights[0].DType()), low, 1, a, 0))
+	}
+	if len(pairs) > 0 {
+		dx = plus(dx, halvesCall(device.HalvesPull, 0, pairs...))
+	}
+	return dx
 }
 
 // HeadProduct gives logits: x [rows, hidden] f32, head [vocab, hidden] f32, or in bf16 or [Halves], which may be packed → [rows, vocab] f32. To autodiff

@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"strings"
 
 	"descant/pkg/device"
 	"descant/pkg/safetensors"
@@ -54,20 +55,35 @@ func Widen(x *Node) *Node {
 // halvesProduct is [Product] with a matrix of halves, packed or not.
 func halvesProduct(x, weight *Node) *Node {
 	if weight.Rank() == 3 {
-		return halvesCall(device.HalvesPacked, x, weight, 1)
+		return halvesCall(device.HalvesPacked, 1, x, weight)
 	}
-	return halvesCall(device.HalvesLinear, x, weight, 1)
+	return halvesCall(device.HalvesLinear, 1, x, weight)
 }
 
-// halvesCall multiplies x with a matrix of halves by a kernel, over an axis of it, or of what it was packed of.
-func halvesCall(kernel string, x, weight *Node, axis int) *Node {
-	name := fmt.Sprintf("%s_%d_%d_%d", kernel, x.Shape().Dim(0), weight.Shape().Dim(0), weight.Shape().Dim(1))
-	y := Call(name, []*Node{x, weight}, func(in []*Node) []*Node {
-		w := in[1]
-		if w.Rank() == 3 {
-			w = Unpack(w)
+// halvesCall is Σ x·W by a kernel, over an axis of each W, or of what it was packed of: pairs are each x and its W, in halves or, in the last pair, in f32.
+func halvesCall(kernel string, axis int, pairs ...*Node) *Node {
+	name := kernel
+	for _, n := range pairs {
+		name += fmt.Sprintf("_%s_%d", n.DType(), n.Shape().Dimensions)
+	}
+	y := Call(strings.NewReplacer("[", "", "]", "", " ", "x").Replace(name), pairs, func(in []*Node) []*Node {
+		var sum *Node
+		for i := 0; i < len(in); i += 2 {
+			w := in[i+1]
+			if w.Rank() == 3 {
+				w = Unpack(w)
+			}
+			sum = plus(sum, Contract(dtypes.Float32, in[i], 1, Widen(w), axis))
 		}
-		return []*Node{Contract(dtypes.Float32, in[0], 1, Widen(w), axis)}
+		return []*Node{sum}
 	})
 	return StopGradient(y[0])
+}
+
+// plus is the sum of two nodes, of which the first may be missing.
+func plus(sum, n *Node) *Node {
+	if sum == nil {
+		return n
+	}
+	return Add(sum, n)
 }

@@ -91,6 +91,36 @@ func TestHalvesKernel(t *testing.T) {
 	}
 }
 
+// TestSumOfProductsKernel is TestHalvesKernel for products with plain matrices and what adapters of several ranks add to them, and for the sum that is pulled back
+// from two matrices.
+func TestSumOfProductsKernel(t *testing.T) {
+	t.Parallel()
+	k := newKernelTest(t)
+	if !device.HasHalves(k.backend) {
+		return // TestHalvesKernel says where they are
+	}
+	halves := func(w *Node) *Node { return Bitcast(ConvertDType(w, dtypes.BFloat16), Halves) }
+	exact := func(x, w *Node, axis int) *Node {
+		return Contract(dtypes.Float32, x, 1, Through(dtypes.BFloat16, w), axis)
+	}
+	columns := func(x *Node, from, n int) *Node { return SliceAxis(x, 1, AxisRange(from, from+n)) }
+	for _, rank := range []int{1, 8, 200} {
+		compareLinear(t, k, [2]int{576, 902}, 1, []int{257, 71, 10, 1}, func(x, w *Node) *Node { return AdaptedProduct(x, halves(w), columns(x, 5, rank), columns(w, 7, rank)) },
+			func(x, w *Node) *Node {
+				return Add(exact(x, w, 1), Contract(dtypes.Float32, columns(x, 5, rank), 1, columns(w, 7, rank), 1))
+			})
+		other := func(x *Node) *Node { return Reverse(x, 1) }
+		a := func(w *Node) *Node { return SliceAxis(w, 0, AxisRange(7, 7+rank)) }
+		compareLinear(t, k, [2]int{902, 576}, 0, []int{257, 71, 10, 1},
+			func(x, w *Node) *Node {
+				return PullProducts([]*Node{x, other(x)}, []*Node{halves(w), halves(other(w))}, columns(x, 5, rank), a(w))
+			},
+			func(x, w *Node) *Node {
+				return Add(Add(exact(x, w, 0), exact(other(x), other(w), 0)), Contract(dtypes.Float32, columns(x, 5, rank), 1, a(w), 0))
+			})
+	}
+}
+
 // fillTiles are numbers of rows that fill the tiles of the kernel and that do not.
 var fillTiles = []int{300, 257, 129, 128, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1}
 

@@ -30,9 +30,9 @@ import (
 // options are the flags.
 type options struct {
 	cache, model, tokenizer, device, dtype, loraDType, out string
-	peers                                       []string
-	streams                                     []int
-	prompt, tokens, rounds                      int
+	peers                                                  []string
+	streams                                                []int
+	prompt, tokens, rounds                                 int
 }
 
 // adapters says how many different ones the streams have.
