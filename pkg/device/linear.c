@@ -75,7 +75,9 @@ static ffi_error *compute(call_frame *call, int pull) {
 	int64_t terms = args->count / 2 - small;
 	const char *why = wrong(args, y, terms, pull);
 	if (why != NULL) return ffi_fail(call, why);
-	int halves = args->list[0]->dtype == DTYPE_F32, pairs = descant_products() == DESCANT_PAIRS && !halves;
+	int halves = args->list[0]->dtype == DTYPE_F32;
+	if (small && !halves) return ffi_fail(call, "linear: a small matrix comes with rows in f32 only");
+	int pairs = descant_products() == DESCANT_PAIRS && !halves;
 	int64_t rows = y->dims[0], out = y->dims[1], words = 0;
 	for (int64_t t = 0; t < args->count / 2; t++) words += rows * args->list[2 * t]->dims[1] / (pairs ? 2 : 1);
 	linear *l = malloc(sizeof *l + words * sizeof *l->x);

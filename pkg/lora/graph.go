@@ -63,7 +63,7 @@ func (a *Adapters) Index(module string) (i int, found bool) {
 }
 
 // Linear is a [model.Linear] with the adapter added. The modules of one entry of [model.Config.SharedInputs] must all be given
-// the same x.
+// the same x. With a weight in halves the result is a constant to autodiff, adapter and all: see [Adapters.Pull].
 func (a *Adapters) Linear(module string, x, weight, bias *Node) *Node {
 	i, found := a.Index(module)
 	if !found {
