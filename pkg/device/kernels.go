@@ -94,8 +94,8 @@ const (
 //	        [out, in] or to pull [in, out] uint16
 //	y       [rows, out]                    f32, the result
 //
-// With plain matrices there may be more such pairs, of which it computes the sum, at most 8, and behind them one with a small matrix in f32, [out, rank] or to
-// pull [rank, out]: an adapter's.
+// With plain matrices there may be more such pairs, at most 8, of which it computes the sum. The last of several may be with a small matrix in f32, [out, rank] or
+// to pull [rank, out]: an adapter's.
 //
 // The last is the first and the product with a packed matrix, of either kind, in one: the calls of functions whose names begin with [Adapted]. Its operands
 // are the packed matrix and those of the first, its results y of the product and those of the first.

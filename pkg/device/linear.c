@@ -13,11 +13,12 @@
 // groups of at most TOGETHER. BLOCKS blocks at the most are computed side by side, so that the inputs of the rows come to the second cache once for all of them.
 enum { WIDTH = 64, DEPTH = 64, ROWS = 252, TOGETHER = 6, BLOCKS = 4, TERMS = 8 };
 
-// term is a product: of rows as rows_arrange writes them, of so much depth, and a matrix with so many columns; in it an output is a row, or to pull, an input is.
+// term is a product: of rows as rows_arrange writes them, so many words each, and a matrix with so many columns; in it an output is a row, or to pull, an input is.
 typedef struct {
 	const uint32_t *x;
-	int64_t depth, columns;
+	int64_t words, columns;
 	const uint16_t *matrix;
+	const float *small; // the matrix, if it is of f32
 } term;
 
 typedef struct linear {
@@ -26,13 +27,13 @@ typedef struct linear {
 	int64_t rows, turns, out, pieces, count; // pieces of a turn, and the number of terms
 	int pull;
 	term terms[TERMS];
-	// The product with the small matrix, of depth 0 if there is none: as a term.
-	const uint32_t *low;
-	int64_t rank;
-	const float *small;
 	float *y;
 	uint32_t x[]; // that of all terms
 } linear;
+
+// group_begins is the first group of a turn, row_begins the first row of a group.
+static inline int64_t group_begins(const linear *l, int64_t turn) { return part_begins(parts(l->rows, TOGETHER), l->turns, turn); }
+static inline int64_t row_begins(const linear *l, int64_t group) { return part_begins(l->rows, parts(l->rows, TOGETHER), group); }
 
 #define DOTS
 #define EACH "linear_block.h"
@@ -52,16 +53,17 @@ static void piece(job *j, int64_t i) {
 	l->blocks(l, block_of(l, part), block_of(l, part + 1), i / l->pieces);
 }
 
-// wrong tells what is wrong with the operands, if anything is.
+// wrong tells what is wrong with the operands of so many terms, if anything is.
 static const char *wrong(const buffers *args, const buffer *y, int64_t terms, int pull) {
 	const buffer *first = args->list[0];
-	if (terms < 1 || terms > TERMS) return "linear: takes 1 to 8 products";
-	for (int64_t t = 0; t < args->count / 2; t++) {
+	if (terms > TERMS) return "linear: takes at most 8 products";
+	for (int64_t t = 0; t < terms; t++) {
 		const buffer *x = args->list[2 * t], *matrix = args->list[2 * t + 1];
 		if (x->rank != 2 || x->dtype != first->dtype || (x->dtype != DTYPE_BF16 && x->dtype != DTYPE_F32)) return "linear: x is not a matrix of bf16 or f32";
 		if (x->dims[0] != first->dims[0] || matrix->rank != 2 || matrix->dims[!pull] != x->dims[1]) return "linear: a matrix does not fit x, or x has not the rows of the first";
 		if (!ffi_matrix(y, DTYPE_F32, x->dims[0], matrix->dims[pull])) return "linear: the result is not [rows, outputs] f32";
-		if (t < terms && (matrix->dtype != (x->dtype == DTYPE_F32 ? DTYPE_U16 : DTYPE_BF16) || x->dims[1] % 2 != 0 || matrix->dims[pull] % WIDTH != 0))
+		if (t > 0 && t == terms - 1 && x->dtype == DTYPE_F32 && matrix->dtype == DTYPE_F32) continue; // the small one
+		if (matrix->dtype != (x->dtype == DTYPE_F32 ? DTYPE_U16 : DTYPE_BF16) || x->dims[1] % 2 != 0 || matrix->dims[pull] % WIDTH != 0)
 			return "linear: the matrix is not bf16, or for x in f32 u16, with an even number of inputs and a multiple of 64 outputs";
 	}
 	return NULL;
@@ -70,35 +72,30 @@ static const char *wrong(const buffers *args, const buffer *y, int64_t terms, in
 static ffi_error *compute(call_frame *call, int pull) {
 	const buffers *args = &call->args;
 	if (args->count < 2 || args->count % 2 != 0 || call->results.count != 1) return ffi_fail(call, "linear: takes pairs of x and a matrix, and gives one result");
-	const buffer *y = call->results.list[0], *last = args->list[args->count - 1];
-	int small = last->dtype == DTYPE_F32;
-	int64_t terms = args->count / 2 - small;
-	const char *why = wrong(args, y, terms, pull);
+	const buffer *y = call->results.list[0];
+	int64_t count = args->count / 2;
+	const char *why = wrong(args, y, count, pull);
 	if (why != NULL) return ffi_fail(call, why);
-	int halves = args->list[0]->dtype == DTYPE_F32;
-	if (small && !halves) return ffi_fail(call, "linear: a small matrix comes with rows in f32 only");
-	int pairs = descant_products() == DESCANT_PAIRS && !halves;
-	int64_t rows = y->dims[0], out = y->dims[1], words = 0;
-	for (int64_t t = 0; t < args->count / 2; t++) words += rows * args->list[2 * t]->dims[1] / (pairs ? 2 : 1);
-	linear *l = malloc(sizeof *l + words * sizeof *l->x);
+	int pairs = descant_products() == DESCANT_PAIRS && args->list[0]->dtype == DTYPE_BF16;
+	int64_t rows = y->dims[0], out = y->dims[1], inputs = 0;
+	for (int64_t t = 0; t < count; t++) inputs += args->list[2 * t]->dims[1];
+	linear *l = malloc(sizeof *l + rows * (pairs ? inputs / 2 : inputs) * sizeof *l->x);
 	if (l == NULL) return ffi_fail(call, "linear: no memory");
 	int64_t blocks = out / WIDTH, turns = parts(parts(rows, TOGETHER), ROWS / TOGETHER);
 	// As many pieces for each processor.
 	int64_t pieces = at_most(parts(parts(blocks, BLOCKS), ffi_processors()) * ffi_processors(), blocks);
 	*l = (linear){.job = {.piece = piece, .pieces = turns * pieces}, .blocks = pairs ? FASTEST(blocks) : FASTEST_SUMS(blocks), .rows = rows, .turns = turns,
-		.out = out, .pieces = pieces, .count = terms, .pull = pull, .y = y->data};
+		.out = out, .pieces = pieces, .count = count, .pull = pull, .y = y->data};
 	uint32_t *to = l->x;
-	for (int64_t t = 0; t < args->count / 2; t++) {
+	for (int64_t t = 0; t < count; t++) {
 		const buffer *x = args->list[2 * t], *matrix = args->list[2 * t + 1];
 		if (!rows_arrange(call, to, x, TOGETHER, pairs)) {
 			free(l);
 			return ffi_fail(call, "linear: no memory");
 		}
-		if (t < terms)
-			l->terms[t] = (term){.x = to, .depth = x->dims[1], .columns = matrix->dims[1], .matrix = matrix->data};
-		else
-			l->low = to, l->rank = x->dims[1], l->small = matrix->data;
-		to += rows * x->dims[1] / (pairs ? 2 : 1);
+		l->terms[t] = (term){.x = to, .words = pairs ? x->dims[1] / 2 : x->dims[1], .columns = matrix->dims[1], .matrix = matrix->data,
+			.small = matrix->dtype == DTYPE_F32 ? matrix->data : NULL};
+		to += rows * l->terms[t].words;
 	}
 	ffi_run(call, &l->job, l->job.pieces);
 	return NULL;

@@ -4,6 +4,7 @@
 #define put FOR(put)
 #define fill FOR(fill)
 #define fill_small FOR(fill_small)
+#define panel FOR(panel)
 #define tile FOR(tile)
 
 #ifdef DOT
@@ -88,58 +89,51 @@ INLINE void tile(float *y, const uint32_t *x, const uint32_t *w, int64_t lines, 
 		for (int v = 0; v < ABREAST; v++) *(vf *)(y + r * WIDTH + v * LANES) = s[r][v];
 }
 
-// fill_small brings n inputs from the k-th on of WIDTH outputs of the small matrix, from the o-th on, into a panel.
-INLINE void fill_small(float *to, const linear *l, int64_t k, int64_t n, int64_t o) {
-	for (int64_t i = 0; i < n; i++, to += WIDTH) {
-		if (l->pull)
-			memcpy(to, l->small + (k + i) * l->out + o, WIDTH * sizeof *to);
+// fill_small is fill for so many inputs of a matrix of f32.
+INLINE void fill_small(float *to, const float *w, int64_t columns, int64_t inputs, int pull) {
+	for (int64_t i = 0; i < inputs; i++, to += WIDTH) {
+		if (pull)
+			memcpy(to, w + i * columns, WIDTH * sizeof *to);
 		else
-			for (int64_t w = 0; w < WIDTH; w++) to[w] = l->small[(o + w) * l->rank + k + i];
+			for (int64_t o = 0; o < WIDTH; o++) to[o] = w[o * columns + i];
 	}
 }
 
-// groups takes the rows of a turn, which begin at begin, through a panel of so many lines: x, all rows, of which a row has so many words, from the k-th on.
-static void FOR(groups)(const linear *l, float *sums, const uint32_t *x, int64_t words, int64_t k, const uint32_t *panel, int64_t lines, int64_t turn, int new) {
-	const int64_t groups = parts(l->rows, TOGETHER), first = part_begins(groups, l->turns, turn), last = part_begins(groups, l->turns, turn + 1);
-	const int64_t begin = part_begins(l->rows, groups, first);
-	for (int64_t o = 0; o < WIDTH; o += ABREAST * LANES)
-		for (int64_t group = first, row = begin, some; group < last; group++, row += some) {
-			some = part_begins(l->rows, groups, group + 1) - row;
-			float *sum = sums + (row - begin) * WIDTH + o;
-			const uint32_t *from = x + row * words + k * some;
-			switch (some) {
-			case 1: tile(sum, from, panel + o, lines, 1, new); break;
-			case 2: tile(sum, from, panel + o, lines, 2, new); break;
-			case 3: tile(sum, from, panel + o, lines, 3, new); break;
-			case 4: tile(sum, from, panel + o, lines, 4, new); break;
-			case 5: tile(sum, from, panel + o, lines, 5, new); break;
-			case 6: tile(sum, from, panel + o, lines, 6, new); break;
-			}
-		}
+// panel brings so many lines of a term into a panel, from the k-th on, for the outputs of a block.
+INLINE void panel(uint32_t *to, const term *t, int64_t k, int64_t lines, int64_t block, int pull) {
+	const int64_t first = t->small ? k : k / PER_PAIR * 2, at = pull ? first * t->columns + block * WIDTH : block * WIDTH * t->columns + first;
+	if (t->small)
+		fill_small((float *)to, t->small + at, t->columns, lines, pull);
+	else
+		fill(to, t->matrix + at, t->columns, lines / PER_PAIR, pull);
 }
 
 // blocks computes the outputs of some blocks, at most BLOCKS, for the groups of rows of a turn.
 static void FOR(blocks)(const linear *l, int64_t block, int64_t end, int64_t turn) {
 	float sums[BLOCKS][ROWS * WIDTH] __attribute__((aligned(LINE)));
-	uint32_t panel[PER_PAIR * DEPTH * WIDTH] __attribute__((aligned(LINE)));
+	uint32_t w[PER_PAIR * DEPTH * WIDTH] __attribute__((aligned(LINE)));
+	const int64_t first = group_begins(l, turn), last = group_begins(l, turn + 1), begin = row_begins(l, first), rows = row_begins(l, last) - begin;
 	int new = 1;
-	for (const term *t = l->terms; t < l->terms + l->count; t++) {
-		const int64_t pairs = t->depth / 2;
-		for (int64_t k = 0; k < pairs; k += DEPTH, new = 0)
+	for (const term *t = l->terms; t < l->terms + l->count; t++)
+		for (int64_t k = 0; k < t->words; k += PER_PAIR * DEPTH, new = 0)
 			for (int64_t b = block; b < end; b++) {
-				int64_t n = at_most(pairs - k, DEPTH);
-				fill(panel, t->matrix + 2 * k * (l->pull ? t->columns : 1) + b * WIDTH * (l->pull ? 1 : t->columns), t->columns, n, l->pull);
-				FOR(groups)(l, sums[b - block], t->x, PER_PAIR * pairs, PER_PAIR * k, panel, PER_PAIR * n, turn, new);
+				int64_t lines = at_most(t->words - k, PER_PAIR * DEPTH);
+				panel(w, t, k, lines, b, l->pull);
+				for (int64_t o = 0; o < WIDTH; o += ABREAST * LANES)
+					for (int64_t group = first, row = begin, some; group < last; group++, row += some) {
+						some = row_begins(l, group + 1) - row;
+						float *sum = sums[b - block] + (row - begin) * WIDTH + o;
+						const uint32_t *x = t->x + row * t->words + k * some;
+						switch (some) {
+						case 1: tile(sum, x, w + o, lines, 1, new); break;
+						case 2: tile(sum, x, w + o, lines, 2, new); break;
+						case 3: tile(sum, x, w + o, lines, 3, new); break;
+						case 4: tile(sum, x, w + o, lines, 4, new); break;
+						case 5: tile(sum, x, w + o, lines, 5, new); break;
+						case 6: tile(sum, x, w + o, lines, 6, new); break;
+						}
+					}
 			}
-	}
-	for (int64_t k = 0; k < l->rank; k += DEPTH)
-		for (int64_t b = block; b < end; b++) {
-			int64_t n = at_most(l->rank - k, DEPTH);
-			fill_small((float *)panel, l, k, n, b * WIDTH);
-			FOR(groups)(l, sums[b - block], l->low, l->rank, k, panel, n, turn, 0);
-		}
-	const int64_t groups = parts(l->rows, TOGETHER), begin = part_begins(l->rows, groups, part_begins(groups, l->turns, turn));
-	const int64_t rows = part_begins(l->rows, groups, part_begins(groups, l->turns, turn + 1)) - begin;
 	for (int64_t r = 0; r < rows; r++)
 		for (int64_t b = block; b < end; b++) memcpy(l->y + (begin + r) * l->out + b * WIDTH, sums[b - block] + r * WIDTH, WIDTH * sizeof *l->y);
 }
@@ -148,6 +142,7 @@ static void FOR(blocks)(const linear *l, int64_t block, int64_t end, int64_t tur
 #undef put
 #undef fill
 #undef fill_small
+#undef panel
 #undef tile
 #undef PER_PAIR
 #undef PLUS

@@ -16,7 +16,8 @@ import (
 
 // BenchmarkDecode decodes one token for each of some rows (DESCANT_BENCH_ROWS, default 8) of the model in DESCANT_BENCH_MODEL, in
 // DESCANT_BENCH_DTYPE (default f32): in turn for the base, with one adapter for all rows, and with eight that take turns. They are
-// of rank DESCANT_BENCH_RANK (default 8), on all linear layers, in DESCANT_BENCH_LORA_DTYPE (default that of the base). It reports the step of the base and how much longer the others take.
+// of rank DESCANT_BENCH_RANK (default 8), on all linear layers, in DESCANT_BENCH_LORA_DTYPE (default that of the base). It reports
+// the step of the base and how much longer the others take.
 func BenchmarkDecode(b *testing.B) {
 	dir := os.Getenv("DESCANT_BENCH_MODEL")
 	if dir == "" {

@@ -61,6 +61,16 @@ func uploaded[T model.Number](t *testing.T, dev *device.Device, values []T, dims
 // scaled copies an adapter with its B matrices multiplied: another adapter for the same base.
 func scaled(t *testing.T, dir string, factor float64) string {
 	t.Helper()
+	return changed(t, dir, func(m lora.Module, flat []float32) {
+		for i := range m.Out * m.Rank {
+			flat[m.B+i] *= float32(factor)
+		}
+	})
+}
+
+// changed copies an adapter, with every module of a layer's flat array changed.
+func changed(t *testing.T, dir string, change func(m lora.Module, flat []float32)) string {
+	t.Helper()
 	cfg, err := model.ReadConfig(filepath.Join(filepath.Dir(dir), "base"))
 	if err != nil {
 		t.Fatal(err)
@@ -71,9 +81,7 @@ func scaled(t *testing.T, dir string, factor float64) string {
 	}
 	for layer, modules := range a.Layers {
 		for _, m := range modules {
-			for i := range m.Out * m.Rank {
-				a.Flats[layer][m.B+i] *= float32(factor)
-			}
+			change(m, a.Flats[layer])
 		}
 	}
 	out := t.TempDir()
