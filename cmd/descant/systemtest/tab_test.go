@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/inspector"
 	cdplog "github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
@@ -37,6 +38,7 @@ type tab struct {
 	t   *testing.T
 	ctx context.Context
 	url string
+	log string // the file of what the browser writes
 
 	mu                sync.Mutex
 	asked, complaints []string
@@ -49,15 +51,20 @@ func openTab(t *testing.T, url string) *tab {
 	if path == "" {
 		t.Fatal("the page is tested in Chromium, which is not on the PATH: run `make setup-tests`")
 	}
+	log, err := os.Create(filepath.Join(t.TempDir(), "chromium.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { log.Close() })
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.WindowSize(1200, 900),
-		chromedp.Flag("lang", "en"), chromedp.UserDataDir(t.TempDir()))
+		chromedp.Flag("lang", "en"), chromedp.UserDataDir(t.TempDir()), chromedp.CombinedOutput(log))
 	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
 	ctx, cancel = context.WithTimeout(ctx, 4*time.Minute)
 	t.Cleanup(cancel)
-	x := &tab{t: t, ctx: ctx, url: url}
+	x := &tab{t: t, ctx: ctx, url: url, log: log.Name()}
 	chromedp.ListenTarget(ctx, func(event any) {
 		x.mu.Lock()
 		defer x.mu.Unlock()
@@ -70,6 +77,8 @@ func openTab(t *testing.T, url string) *tab {
 			if e.Type == runtime.APITypeError {
 				x.complaints = append(x.complaints, fmt.Sprint(e.Args))
 			}
+		case *inspector.EventTargetCrashed:
+			x.complaints = append(x.complaints, "the tab crashed")
 		case *cdplog.EventEntryAdded:
 			// That the server refused a request is what the page tells of itself.
 			if e.Entry.Level == cdplog.LevelError && e.Entry.Source != cdplog.SourceNetwork {
@@ -112,15 +121,18 @@ func (x *tab) until(what, expression string) {
 	}
 }
 
-// fail ends the test with what the page shows.
+// fail ends the test with what the page shows, and what the browser has written, which may have ended.
 func (x *tab) fail(what string, err error) {
 	x.t.Helper()
 	var shown string
-	_ = chromedp.Run(x.ctx, chromedp.Evaluate(`location.href + "\n" + document.body.innerText`, &shown)) // the browser may be gone
+	ctx, cancel := context.WithTimeout(x.ctx, 10*time.Second) // a tab that has crashed never answers
+	defer cancel()
+	_ = chromedp.Run(ctx, chromedp.Evaluate(`location.href + "\n" + document.body.innerText`, &shown)) // the browser may be gone
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	complaints, _ := json.Marshal(x.complaints)
-	x.t.Fatalf("%s: %v\nthe browser: %s\nthe page: %s", what, err, complaints, shown)
+	written, _ := os.ReadFile(x.log)
+	x.t.Fatalf("%s: %v\nthe browser: %s\nthe page: %s\nChromium wrote:\n%s", what, err, complaints, shown, written)
 }
 
 // checkQuiet tells of what the page asked elsewhere, and of what the browser complained.
