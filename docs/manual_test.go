@@ -54,7 +54,7 @@ func newManual(t *testing.T) *manual {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nats, s3, api, health := systemtest.FreeAddress(t), systemtest.FreeAddress(t), systemtest.FreeAddress(t), systemtest.FreeAddress(t)
+	nats, s3, api, health := servertest.FreeAddress(t), servertest.FreeAddress(t), servertest.FreeAddress(t), servertest.FreeAddress(t)
 	data, bin, home := t.TempDir(), t.TempDir(), t.TempDir()
 	m := &manual{root: root, makefile: read(t, "Makefile"), api: "http://" + api, health: health, made: t.TempDir(), done: map[string]bool{}, met: map[string]bool{}}
 	m.env = []string{"DESCANT_DEVICE=go", "DESCANT_HUB_OFFLINE=true", "DESCANT_CACHE=" + cache, "HOME=" + home, "HF_HOME=" + filepath.Join(home, "hf")}

@@ -79,7 +79,7 @@ func loadComposition(t testing.TB, file string) *composition {
 		}
 	}
 	for _, host := range composedHosts {
-		c.hosts[host] = FreeAddress(t)
+		c.hosts[host] = servertest.FreeAddress(t)
 	}
 	return c
 }
@@ -122,7 +122,7 @@ func (c *composition) launch(t testing.TB, name string, extra []string) (*Proces
 // place maps what a service sees in its container to this machine.
 func (c *composition) place(t testing.TB, service types.ServiceConfig) *strings.Replacer {
 	t.Helper()
-	paths := map[string]string{"127.0.0.1:8080": FreeAddress(t), "127.0.0.1:8222": FreeAddress(t)}
+	paths := map[string]string{"127.0.0.1:8080": servertest.FreeAddress(t), "127.0.0.1:8222": servertest.FreeAddress(t)}
 	for _, host := range composedHosts {
 		paths[host] = c.hosts[host]
 		if own, port, _ := strings.Cut(host, ":"); own == service.Name {

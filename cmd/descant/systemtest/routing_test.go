@@ -15,6 +15,7 @@ import (
 
 	"descant/cmd/descant/systemtest"
 	"descant/pkg/bus"
+	"descant/pkg/embedded/servertest"
 	"descant/pkg/pb"
 )
 
@@ -156,7 +157,7 @@ type fleet struct {
 func (r *fleet) start(t *testing.T, name string) (id string) {
 	t.Helper()
 	id = "inference-" + name
-	r.apis[id] = systemtest.FreeAddress(t)
+	r.apis[id] = servertest.FreeAddress(t)
 	r.workers[id] = r.StartExtra(t, "inference", "DESCANT_WORKER="+name, "DESCANT_INFERENCE_MODEL="+r.Base, "DESCANT_INFERENCE_API_ADDR="+r.apis[id],
 		"DESCANT_INFERENCE_MAX_ROWS=1", "DESCANT_INFERENCE_MAX_CONTEXT=32768")
 	r.WaitAdvert(t, func(w *pb.WorkerAdvert) bool { return w.GetId() == id && w.GetReady() && len(w.GetBases()) == 1 })

@@ -16,6 +16,7 @@ import (
 	"github.com/openai/openai-go/v3/option"
 
 	"descant/cmd/descant/systemtest"
+	"descant/pkg/embedded/servertest"
 )
 
 // TestSDKs drives the HTTP API of one process with OpenAI's own SDKs. All that they send and get passes a proxy that
@@ -23,7 +24,7 @@ import (
 func TestSDKs(t *testing.T) {
 	t.Parallel()
 	cache := systemtest.SDKs(t)
-	address, health := systemtest.FreeAddress(t), systemtest.FreeAddress(t)
+	address, health := servertest.FreeAddress(t), servertest.FreeAddress(t)
 	systemtest.Start(t, systemtest.Command{Name: "descant up", Args: []string{"up", "--dir", t.TempDir(), "--nats-addr", "127.0.0.1:0", "--s3-addr", "127.0.0.1:0",
 		"--http-addr", health, "--gateway-addr", address, "--inference-model", "builtin:tiny", "--inference-max-tokens", strconv.Itoa(systemtestTokens)},
 		Env: []string{"DESCANT_DEVICE=go", "DESCANT_HUB_OFFLINE=true"}, Ready: "http://" + health + "/readyz"})

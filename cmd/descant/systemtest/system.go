@@ -64,11 +64,11 @@ func OneProcess(t testing.TB, more ...string) *System {
 	t.Helper()
 	s := &System{test: t, Base: filepath.Join(t.TempDir(), "base"), Services: map[string]*Process{}}
 	TinyBase(t, s.Base)
-	dir, nats, s3 := t.TempDir(), FreeAddress(t), FreeAddress(t)
+	dir, nats, s3 := t.TempDir(), servertest.FreeAddress(t), servertest.FreeAddress(t)
 	s.NATSURL = "nats://" + nats
 	s.StartService = func(t testing.TB, _ string, env ...string) *Process {
 		t.Helper()
-		http := FreeAddress(t)
+		http := servertest.FreeAddress(t)
 		env = append(append(common(s.Base, filepath.Join(dir, "work")), "DESCANT_HTTP_ADDR="+http,
 			"DESCANT_EMBEDDED_DIR="+dir, "DESCANT_EMBEDDED_NATS_ADDR="+nats, "DESCANT_EMBEDDED_S3_ADDR="+s3), append(more, env...)...)
 		p := Start(t, Command{Name: "descant up", Args: []string{"up"}, Env: env, Keep: s.test, Ready: "http://" + http + "/readyz"})
@@ -121,7 +121,7 @@ func (s *System) StartExtra(t testing.TB, role string, env ...string) *Process {
 
 func (s *System) start(t, keep testing.TB, role string, env ...string) *Process {
 	t.Helper()
-	http := FreeAddress(t)
+	http := servertest.FreeAddress(t)
 	env = slices.Concat(common(s.Base, keep.TempDir()), []string{"DESCANT_HTTP_ADDR=" + http}, s.Env(), env)
 	return Start(t, Command{Name: role, Args: []string{role}, Env: env, Keep: keep, Ready: "http://" + http + "/readyz"})
 }

@@ -20,13 +20,14 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"descant/cmd/descant/systemtest"
+	"descant/pkg/embedded/servertest"
 	"descant/pkg/page/pagetest"
 )
 
 // startPage starts a system and returns the address of its page.
 func startPage(t *testing.T, flags ...string) string {
 	t.Helper()
-	address, health := systemtest.FreeAddress(t), systemtest.FreeAddress(t)
+	address, health := servertest.FreeAddress(t), servertest.FreeAddress(t)
 	systemtest.Start(t, systemtest.Command{Name: "descant up", Args: append([]string{"up", "--dir", t.TempDir(), "--nats-addr", "127.0.0.1:0", "--s3-addr", "127.0.0.1:0",
 		"--http-addr", health, "--gateway-addr", address}, flags...),
 		Env: []string{"DESCANT_DEVICE=go", "DESCANT_HUB_OFFLINE=true"}, Ready: "http://" + health + "/readyz"})

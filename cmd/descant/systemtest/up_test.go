@@ -8,20 +8,21 @@ import (
 	"testing"
 
 	"descant/pkg/bus"
+	"descant/pkg/embedded/servertest"
 	"descant/pkg/pb"
 )
 
 // upCommand is `descant up` on free ports with its data in dir.
 func upCommand(t *testing.T, dir, nats, s3 string) Command {
 	t.Helper()
-	http := FreeAddress(t)
+	http := servertest.FreeAddress(t)
 	return Command{Name: "descant up", Args: []string{"up", "--dir", dir, "--nats-addr", nats, "--s3-addr", s3, "--http-addr", http, "--gateway-addr", "127.0.0.1:0"},
 		Env: []string{"DESCANT_DEVICE=go"}, Ready: "http://" + http + "/readyz"}
 }
 
 func TestUpContinuesWhereItStopped(t *testing.T) {
 	t.Parallel()
-	dir, nats, s3 := t.TempDir(), FreeAddress(t), FreeAddress(t)
+	dir, nats, s3 := t.TempDir(), servertest.FreeAddress(t), servertest.FreeAddress(t)
 	command := upCommand(t, dir, nats, s3)
 	first := Start(t, command)
 	address := strings.TrimSuffix(strings.TrimPrefix(command.Ready, "http://"), "/readyz")
@@ -38,11 +39,11 @@ func TestUpContinuesWhereItStopped(t *testing.T) {
 		}
 	})
 
-	busy := Launch(t, upCommand(t, t.TempDir(), nats, FreeAddress(t)))
+	busy := Launch(t, upCommand(t, t.TempDir(), nats, servertest.FreeAddress(t)))
 	if err := busy.Wait(t); err == nil || !strings.Contains(busy.Output(), nats+" is in use") || !strings.Contains(busy.Output(), "--nats-addr") {
 		t.Errorf("a busy port: %v: %s", err, busy.Output())
 	}
-	locked := Launch(t, upCommand(t, dir, FreeAddress(t), FreeAddress(t)))
+	locked := Launch(t, upCommand(t, dir, servertest.FreeAddress(t), servertest.FreeAddress(t)))
 	if err := locked.Wait(t); err == nil || !strings.Contains(locked.Output(), dir+" is in use") {
 		t.Errorf("a folder in use: %v: %s", err, locked.Output())
 	}

@@ -9,7 +9,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -103,9 +102,9 @@ func startNATS(t testing.TB, dir, port string) *NATS {
 // StartMinIO starts a MinIO server with one folder.
 func StartMinIO(t testing.TB) *MinIO {
 	t.Helper()
-	address := freeAddress(t)
+	address := FreeAddress(t)
 	m := &MinIO{Endpoint: "http://" + address, AccessKey: "descant-test", SecretKey: "descant-test-secret"}
-	cmd := exec.Command(Binary(t, "minio"), "server", "--quiet", "--address", address, "--console-address", freeAddress(t), t.TempDir())
+	cmd := exec.Command(Binary(t, "minio"), "server", "--quiet", "--address", address, "--console-address", FreeAddress(t), t.TempDir())
 	cmd.Env = append(os.Environ(), "MINIO_ROOT_USER="+m.AccessKey, "MINIO_ROOT_PASSWORD="+m.SecretKey, "MINIO_UPDATE=off", "HOME="+t.TempDir())
 	p := start(t, cmd)
 	t.Cleanup(func() { p.stop(syscall.SIGTERM) })
@@ -135,16 +134,6 @@ func healthy(ctx context.Context, url string) bool {
 	}
 	res.Body.Close()
 	return res.StatusCode == http.StatusOK
-}
-
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // process is a child whose output is kept; who starts it stops it.
