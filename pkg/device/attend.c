@@ -36,11 +36,6 @@ static void piece(job *j, int64_t i) {
 	w->heads(w->y + query, w->q + query, w->keys + old, w->values + old, n - first, w->k + i * w->dim, w->v + i * w->dim, w->group, w->dim);
 }
 
-// shaped tells whether b has a dtype and the sizes.
-static int shaped(const buffer *b, int dtype, int64_t rank, const int64_t *dims) {
-	return b->dtype == dtype && b->rank == rank && memcmp(b->dims, dims, rank * sizeof *dims) == 0;
-}
-
 ffi_error *ffi_attend(call_frame *call) {
 	if (call->args.count != 8 || call->results.count != 1)
 		return ffi_fail(call, "attention: takes q, k, v, keys, values, cached, rows and the window, and gives one result");
@@ -51,9 +46,9 @@ ffi_error *ffi_attend(call_frame *call) {
 	int64_t caches = in[3]->dims[0], kv_heads = in[3]->dims[1], context = in[3]->dims[2];
 	if (kv_heads < 1 || heads % kv_heads != 0 || heads / kv_heads > LARGEST) return ffi_fail(call, "attention: the heads cannot share the keys");
 	const int64_t q[] = {rows, 1, heads, dim}, k[] = {rows, 1, kv_heads, dim}, keys[] = {caches, kv_heads, context, dim}, result[] = {rows, 1, heads * dim};
-	if (!shaped(in[0], DTYPE_F32, 4, q) || !shaped(in[1], DTYPE_F32, 4, k) || !shaped(in[2], DTYPE_F32, 4, k) || !shaped(in[3], DTYPE_F32, 4, keys) ||
-		!shaped(in[4], DTYPE_F32, 4, keys) || !shaped(in[5], DTYPE_S32, 1, q) || !shaped(in[6], DTYPE_S32, 1, q) || !shaped(in[7], DTYPE_S32, 0, q) ||
-		!shaped(y, DTYPE_F32, 3, result))
+	if (!ffi_shaped(in[0], DTYPE_F32, 4, q) || !ffi_shaped(in[1], DTYPE_F32, 4, k) || !ffi_shaped(in[2], DTYPE_F32, 4, k) || !ffi_shaped(in[3], DTYPE_F32, 4, keys) ||
+		!ffi_shaped(in[4], DTYPE_F32, 4, keys) || !ffi_shaped(in[5], DTYPE_S32, 1, q) || !ffi_shaped(in[6], DTYPE_S32, 1, q) || !ffi_shaped(in[7], DTYPE_S32, 0, q) ||
+		!ffi_shaped(y, DTYPE_F32, 3, result))
 		return ffi_fail(call, "attention: the operands do not go together");
 	const int32_t *cached = in[5]->data, *index = in[6]->data;
 	int64_t positions = 0;

@@ -1,5 +1,7 @@
 // The attention of the query heads that share a head of keys.
 
+#include "power.h"
+
 #define dot FOR(dot)
 #define power FOR(power)
 #define tile FOR(tile)
@@ -17,24 +19,6 @@ INLINE float dot(const float *a, const float *b, int64_t dim) {
 	for (int half = LANES / 2; half > 0; half /= 2)
 		for (int lane = 0; lane < half; lane++) lanes[lane] += lanes[lane + half];
 	return lanes[0] + rest;
-}
-
-// power is e to each x ≤ 0: 2 to a whole number, and a series for what is left of it, at most ln 2/2; good to the last bit or two.
-INLINE vf power(vf x) {
-	vf least = (vf){0} - 87;
-	vi less = x < least;
-	x = (vf)(((vi)x & ~less) | ((vi)least & less));
-	vi whole = __builtin_convertvector(x * 1.44269504f - 0.5f, vi);
-	vf n = __builtin_convertvector(whole, vf);
-	vf r = x - n * 0.693145752f - n * 1.42860677e-6f;
-	vf p = 1 + r * (1.0f / 7);
-	p = 1 + r * (1.0f / 6) * p;
-	p = 1 + r * (1.0f / 5) * p;
-	p = 1 + r * (1.0f / 4) * p;
-	p = 1 + r * (1.0f / 3) * p;
-	p = 1 + r * (1.0f / 2) * p;
-	p = 1 + r * p;
-	return p * (vf)((whole + 127) << 23);
 }
 
 // tile takes n ≤ TILE more positions into the softmax of a query q [dim]: its largest score so far, the sum of e^(score-top) and y [dim], the

@@ -88,8 +88,13 @@ ffi_error *ffi_fail(const call_frame *call, const char *message) {
 	return call->api->error_create(&args);
 }
 
+int ffi_shaped(const buffer *b, int dtype, int64_t rank, const int64_t *dims) {
+	return b->dtype == dtype && b->rank == rank && memcmp(b->dims, dims, rank * sizeof *dims) == 0;
+}
+
 int ffi_matrix(const buffer *b, int dtype, int64_t rows, int64_t columns) {
-	return b->rank == 2 && b->dtype == dtype && b->dims[0] == rows && b->dims[1] == columns;
+	const int64_t dims[] = {rows, columns};
+	return ffi_shaped(b, dtype, 2, dims);
 }
 
 // processors is how many this process may keep busy; XLA has more threads than that.
@@ -161,9 +166,12 @@ static ffi_error *handle_packed(call_frame *call) { return handle(call, ffi_pack
 static ffi_error *handle_linear(call_frame *call) { return handle(call, ffi_linear); }
 static ffi_error *handle_pull(call_frame *call) { return handle(call, ffi_pull); }
 static ffi_error *handle_adapted(call_frame *call) { return handle(call, ffi_adapted); }
+static ffi_error *handle_flash(call_frame *call) { return handle(call, ffi_flash); }
+static ffi_error *handle_flash_pull(call_frame *call) { return handle(call, ffi_flash_pull); }
 
 const char *descant_register_kernels(const char *plugin, const char *const names[DESCANT_KERNELS], int64_t threads) {
-	static void *const handlers[DESCANT_KERNELS] = {handle_bgmv, handle_attend, handle_packed, handle_linear, handle_pull, handle_adapted};
+	static void *const handlers[DESCANT_KERNELS] = {handle_bgmv, handle_attend, handle_packed, handle_linear, handle_pull, handle_adapted,
+		handle_flash, handle_flash_pull};
 	processors = threads;
 	void *library = dlopen(plugin, RTLD_LAZY | RTLD_LOCAL | RTLD_NOLOAD);
 	if (library == NULL) return "the plugin is not loaded";

@@ -70,6 +70,9 @@ int64_t ffi_processors(void);
 // ffi_fail is the error of a call whose operands are wrong.
 ffi_error *ffi_fail(const call_frame *, const char *message);
 
+// ffi_shaped tells whether b has a dtype and the sizes.
+int ffi_shaped(const buffer *b, int dtype, int64_t rank, const int64_t *dims);
+
 // ffi_matrix tells whether b is [rows, columns] of a dtype.
 int ffi_matrix(const buffer *b, int dtype, int64_t rows, int64_t columns);
 
@@ -80,5 +83,7 @@ ffi_error *ffi_packed(call_frame *);
 ffi_error *ffi_linear(call_frame *);
 ffi_error *ffi_pull(call_frame *);
 ffi_error *ffi_adapted(call_frame *);
+ffi_error *ffi_flash(call_frame *);
+ffi_error *ffi_flash_pull(call_frame *);
 
 #endif

@@ -33,6 +33,12 @@ const Adapted = "descant_adapted"
 // Attend begins the names of others of them.
 const Attend = "descant_attend"
 
+// Flash begins the names of others of them, FlashPull those of others that compute the gradient.
+const (
+	Flash     = "descant_flash_forward"
+	FlashPull = "descant_flash_pull"
+)
+
 // These begin the names of others, where [HasHalves] says so.
 const (
 	HalvesPacked = "descant_halves_packed"
@@ -77,6 +83,16 @@ const (
 //	y             [rows, 1, heads·dim]
 //
 // It reads the filled positions only, where they are.
+//
+// Two more compute the calls of functions whose names begin with [Flash] and [FlashPull]: the attention of many tokens, each over a range of keys, and the gradients of
+// q, k and v for that of its result, without scores in memory (FlashAttention-2, arXiv 2307.08691).
+//
+//	q         [batch, seq, heads, dim]      f32, as all that follow but the ranges; dim is at most 256
+//	k, v      [batch, keys, kv heads, dim]
+//	ranges    [batch, seq, 2]               int32: the first key that a query sees, and the one behind its last; not empty
+//	y         [batch, seq, heads·dim]       the result; to pull an operand, and its gradient another
+//	dq        [batch, seq, heads, dim]      the results to pull
+//	dk, dv    [batch, keys, kv heads, dim]
 //
 // The third computes the products of [PacksProducts] on processors with AVX2 that multiply bf16 best in f32: those without avx512_bf16, and Intel's, whose
 // instruction for pairs of bf16 takes four times as long as one for f32. There XLA's own reads a bf16 matrix at half of the memory's speed
@@ -148,7 +164,7 @@ var registerKernels = sync.OnceValue(func() error {
 	path := C.CString(plugin)
 	defer C.free(unsafe.Pointer(path))
 	var names [C.DESCANT_KERNELS]*C.char
-	for i, s := range []string{BGMV, Attend, packedKernel, linearKernel, pullKernel, Adapted} {
+	for i, s := range []string{BGMV, Attend, packedKernel, linearKernel, pullKernel, Adapted, Flash, FlashPull} {
 		names[i] = C.CString(s)
 		defer C.free(unsafe.Pointer(names[i]))
 	}
@@ -197,6 +213,10 @@ func (e extended) kernelOf(function string) kernel {
 		return kernel{Adapted, adaptedResults}
 	case e.kernels && strings.HasPrefix(function, Attend):
 		return kernel{Attend, attendResults}
+	case e.kernels && strings.HasPrefix(function, Flash):
+		return kernel{Flash, flashResults}
+	case e.kernels && strings.HasPrefix(function, FlashPull):
+		return kernel{FlashPull, flashPullResults}
 	case e.halves && strings.HasPrefix(function, HalvesPacked):
 		return kernel{packedKernel, packedResults}
 	case e.halves && strings.HasPrefix(function, HalvesLinear):
@@ -258,6 +278,22 @@ func attendResults(in []shapes.Shape) ([]shapes.Shape, error) {
 		return nil, fmt.Errorf("it takes q [rows, 1, heads, dim], k, v, keys, values, cached, index and the window, not %v", in)
 	}
 	return []shapes.Shape{shapes.Make(dtypes.Float32, in[0].Dim(0), in[0].Dim(1), in[0].Dim(2)*in[0].Dim(3))}, nil
+}
+
+// flashResults is the shape of the result for those of q and what follows it.
+func flashResults(in []shapes.Shape) ([]shapes.Shape, error) {
+	if len(in) != 4 || in[0].Rank() != 4 {
+		return nil, fmt.Errorf("it takes q [batch, seq, heads, dim], k, v and ranges, not %v", in)
+	}
+	return []shapes.Shape{shapes.Make(dtypes.Float32, in[0].Dim(0), in[0].Dim(1), in[0].Dim(2)*in[0].Dim(3))}, nil
+}
+
+// flashPullResults are the shapes of the gradients for those of q and what follows it.
+func flashPullResults(in []shapes.Shape) ([]shapes.Shape, error) {
+	if len(in) != 6 {
+		return nil, fmt.Errorf("it takes q, k, v, ranges, the result and its gradient, not %v", in)
+	}
+	return []shapes.Shape{in[0], in[1], in[2]}, nil
 }
 
 // foreignCall calls a function that was registered with the plugin. go-xla writes calls of an older kind, with a status for a result;

@@ -3,9 +3,9 @@
 
 #include <stdint.h>
 
-enum { DESCANT_KERNELS = 6 };
+enum { DESCANT_KERNELS = 8 };
 
-// descant_register_kernels makes the functions of bgmv.c, attend.c, packed.c, both of linear.c and that of adapted.c known, under names in this order, to the XLA
+// descant_register_kernels makes the functions of bgmv.c, attend.c, packed.c, both of linear.c, that of adapted.c and both of flash.c known, under names in this order, to the XLA
 // plugin of that path, which must be open. They use that many threads at most. It returns NULL, or why not, for ever.
 const char *descant_register_kernels(const char *plugin, const char *const names[DESCANT_KERNELS], int64_t threads);
 

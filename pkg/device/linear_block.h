@@ -1,5 +1,7 @@
 // The products of some rows with blocks of plain matrices.
 
+#include "transpose.h"
+
 #define transpose FOR(transpose)
 #define put FOR(put)
 #define fill FOR(fill)
@@ -27,18 +29,6 @@ INLINE void put(uint32_t *to, vu both) {
 	*(vu *)to = both << 16;
 	*(vu *)(to + WIDTH) = both & 0xffff0000u;
 #endif
-}
-
-// transpose exchanges rows and columns of LANES words each: every round moves one bit of their numbers from the one to the other.
-INLINE void transpose(vu *a) {
-	for (int round = 1; round < LANES; round *= 2) {
-		vu b[LANES];
-		for (int i = 0; i < LANES / 2; i++) {
-			b[2 * i] = INTERLEAVED(a[i], a[i + LANES / 2], LOW);
-			b[2 * i + 1] = INTERLEAVED(a[i], a[i + LANES / 2], HIGH);
-		}
-		for (int i = 0; i < LANES; i++) a[i] = b[i];
-	}
 }
 
 // fill brings n pairs of inputs of WIDTH outputs into a panel. In w an output is a row of so many columns; to pull, an input is one.

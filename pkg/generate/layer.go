@@ -2,7 +2,6 @@ package generate
 
 import (
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/gomlx/compute/dtypes"
@@ -157,12 +156,7 @@ func (l *layerGraph) attend(q, k, v, keys, values *Node) *Node {
 		index = Iota(q.Graph(), cached.Shape(), 0)
 	}
 	in := []*Node{q, k, v, keys, values, cached, index, Const(q.Graph(), int32(window))}
-	width := q.Shape().Dim(2) * q.Shape().Dim(3)
-	return model.Call(device.Attend, in, func(in []*Node) []*Node {
-		// Not the attention: go-xla has the reductions of a graph in one function only. The kernel takes the place of this body; if it
-		// ever did not, nobody could overlook it.
-		return []*Node{BroadcastToDims(Const(in[0].Graph(), float32(math.NaN())), l.shape.rows, 1, width)}
-	})[0]
+	return model.CallKernel(device.Attend, in, shapes.Make(dtypes.Float32, l.shape.rows, 1, q.Shape().Dim(2)*q.Shape().Dim(3)))[0]
 }
 
 // pick takes the rows of a cache that a batch is about, or all of it.

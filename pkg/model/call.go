@@ -2,7 +2,10 @@ package model
 
 import (
 	"fmt"
+	"math"
+	"strings"
 
+	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 )
 
@@ -28,4 +31,25 @@ func Call(name string, in []*Node, body func(in []*Node) []*Node) []*Node {
 		})
 	}
 	return all[name].Call(in...)
+}
+
+// CallKernel calls a kernel of [device.WithKernels] that computes what graphs here have no other way for. A name begins those of its functions.
+func CallKernel(name string, in []*Node, results ...shapes.Shape) []*Node {
+	return Call(nameOf(name, in), in, func(in []*Node) []*Node {
+		// Not what the kernel computes: go-xla has the reductions of a graph in one function only. The kernel takes the place of this body; if it
+		// ever did not, nobody could overlook it.
+		var out []*Node
+		for _, shape := range results {
+			out = append(out, BroadcastToDims(Const(in[0].Graph(), float32(math.NaN())), shape.Dimensions...))
+		}
+		return out
+	})
+}
+
+// nameOf is a name of the function that takes such nodes.
+func nameOf(name string, in []*Node) string {
+	for _, n := range in {
+		name += fmt.Sprintf("_%s_%d", n.DType(), n.Shape().Dimensions)
+	}
+	return strings.NewReplacer("[", "", "]", "", " ", "x").Replace(name)
 }

@@ -1,9 +1,6 @@
 package model
 
 import (
-	"fmt"
-	"strings"
-
 	"descant/pkg/device"
 	"descant/pkg/safetensors"
 
@@ -62,11 +59,7 @@ func halvesProduct(x, weight *Node) *Node {
 
 // halvesCall is Σ x·W by a kernel, over an axis of each W, or of what it was packed of: pairs are each x and its W, in halves or, in the last pair, in f32.
 func halvesCall(kernel string, axis int, pairs ...*Node) *Node {
-	name := kernel
-	for _, n := range pairs {
-		name += fmt.Sprintf("_%s_%d", n.DType(), n.Shape().Dimensions)
-	}
-	y := Call(strings.NewReplacer("[", "", "]", "", " ", "x").Replace(name), pairs, func(in []*Node) []*Node {
+	y := Call(nameOf(kernel, pairs), pairs, func(in []*Node) []*Node {
 		var sum *Node
 		for i := 0; i < len(in); i += 2 {
 			w := in[i+1]

@@ -28,8 +28,8 @@ type arranger interface {
 
 // microBatch is what passes through the layers together: tokens [rows, width].
 //
-// A line has one row, on which the units lie end to end, so that no product is spent on padding between them; only the
-// attention takes them apart, into lanes (see lanes.go). A rectangle has a row of the dataset in each row, padded on the
+// A line has one row, on which the units lie end to end, so that no product is spent on padding between them. Where the attention has no kernel for that, it
+// takes them apart, into lanes (see lanes.go). A rectangle has a row of the dataset in each row, padded on the
 // right.
 type microBatch struct {
 	rows, width int

@@ -139,7 +139,7 @@ func (e *engine) rope(width int) (cos, sin *model.Array, err error) {
 type passed struct {
 	batch  *microBatch
 	ids    *model.Array
-	common [][]*model.Array // per layer: cos, sin, of a line segments, at, back, then key, frozen weights, flat
+	common [][]*model.Array // per layer: cos, sin, of a line segments, at, back or ranges, then key, frozen weights, flat
 	keys   []*model.Array   // dropout keys, and the places of a line
 	inputs []*model.Array   // x of every layer, and the last layer's output
 	saved  [][]*model.Array // per layer

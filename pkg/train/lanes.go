@@ -3,6 +3,7 @@ package train
 import (
 	"slices"
 
+	"descant/pkg/device"
 	"descant/pkg/model"
 
 	"github.com/gomlx/compute/dtypes"
@@ -46,16 +47,22 @@ func (e *engine) places(p *passed) ([]*model.Array, error) {
 	}
 	cos, sin := e.config.Rope.Tables(positions)
 	half := len(e.config.Rope.InvFreq)
-	segments, at, back := b.laneTables()
 	backend := e.compiler.Backend()
-	first := len(p.keys)
-	for _, table := range []func() (*model.Array, error){
+	tables := []func() (*model.Array, error){
 		func() (*model.Array, error) { return model.Upload(backend, cos, 1, b.width, half) },
 		func() (*model.Array, error) { return model.Upload(backend, sin, 1, b.width, half) },
-		func() (*model.Array, error) { return model.Upload(backend, segments, len(b.lanes), b.lane) },
-		func() (*model.Array, error) { return model.Upload(backend, at, len(b.lanes), b.lane) },
-		func() (*model.Array, error) { return model.Upload(backend, back, b.width) },
-	} {
+	}
+	if device.HasKernels(backend) {
+		tables = append(tables, func() (*model.Array, error) { return model.Upload(backend, b.ranges(), 1, b.width, 2) })
+	} else {
+		segments, at, back := b.laneTables()
+		tables = append(tables,
+			func() (*model.Array, error) { return model.Upload(backend, segments, len(b.lanes), b.lane) },
+			func() (*model.Array, error) { return model.Upload(backend, at, len(b.lanes), b.lane) },
+			func() (*model.Array, error) { return model.Upload(backend, back, b.width) })
+	}
+	first := len(p.keys)
+	for _, table := range tables {
 		a, err := table()
 		if err != nil {
 			return nil, err
@@ -85,6 +92,21 @@ func (b *microBatch) laneTables() (segments, at, back []int32) {
 	return segments, at, back
 }
 
+// ranges gives, for every place on the line, the first one that its token sees and the one behind the last: those of its document up to itself. What is no
+// token sees itself.
+func (b *microBatch) ranges() []int32 {
+	ranges := make([]int32, 2*b.width)
+	for i := range b.width {
+		ranges[2*i], ranges[2*i+1] = int32(i), int32(i+1)
+	}
+	for _, d := range b.documents {
+		for t := range d.length {
+			ranges[2*(d.start+t)] = int32(d.start)
+		}
+	}
+	return ranges
+}
+
 // cut takes the lanes out of a line x [1, width, …]: [lanes, lane, …].
 func (l layerInputs) cut(x *Node) *Node {
 	dims := x.Shape().Dimensions[1:]
@@ -107,6 +129,9 @@ func (l layerInputs) join(x *Node) *Node {
 
 // attend is the attention of a micro-batch, whose products take a dtype ([model.Attend]): q, k, v [rows, width, heads, HeadDim] to [rows, width, Heads·HeadDim].
 func (l layerInputs) attend(dtype dtypes.DType, q, k, v *Node, window int) *Node {
+	if l.ranges != nil {
+		return model.Flash(dtype, q, k, v, l.ranges, window)
+	}
 	if l.segments == nil {
 		return model.AttendCausal(dtype, q, k, v, model.CausalMask(q.Graph(), q.Shape().Dim(1), window))
 	}
@@ -115,6 +140,9 @@ func (l layerInputs) attend(dtype dtypes.DType, q, k, v *Node, window int) *Node
 
 // pullAttend pulls the gradient d of [layerInputs.attend]'s result out back to q, k and v.
 func (l layerInputs) pullAttend(dtype dtypes.DType, q, k, v, out, d *Node, window int) (dq, dk, dv *Node) {
+	if l.ranges != nil {
+		return model.PullFlash(dtype, q, k, v, l.ranges, out, d, window)
+	}
 	if l.segments == nil {
 		mask := model.CausalMask(q.Graph(), q.Shape().Dim(1), window)
 		return model.PullAttendCausal(dtype, q, k, v, mask, out, d)

@@ -16,16 +16,20 @@ type layerInputs struct {
 	// Of a line: segments [lanes, lane] int32 is the number of each token's document, 0 beyond the lane's unit; at
 	// [lanes, lane] int32 and back [width] int32 take a place in the lanes to its place on the line and back again.
 	segments, at, back *Node
-	key                *Node
-	frozen             []*Node
-	flat               *Node
+	// Or, where the attention has a kernel: the range [1, width, 2] int32 of places that each token sees ([model.Flash]).
+	ranges *Node
+	key    *Node
+	frozen []*Node
+	flat   *Node
 }
 
-// takeLayerInputs sorts the common inputs of a layer's program: cos, sin, segments, at and back (of a line; no other
-// input is int32), key (with dropout), frozen weights, flat (if anything is trained). The rest follows.
+// takeLayerInputs sorts the common inputs of a layer's program: cos, sin, segments, at and back or ranges (of a
+// line; no other input is int32), key (with dropout), frozen weights, flat (if anything is trained). The rest follows.
 func takeLayerInputs(t target, layer int, in []*Node) (l layerInputs, rest []*Node) {
 	l.cos, l.sin, in = in[0], in[1], in[2:]
-	if len(in) > 0 && in[0].DType() == dtypes.Int32 {
+	if len(in) > 0 && in[0].DType() == dtypes.Int32 && in[0].Rank() == 3 {
+		l.ranges, in = in[0], in[1:]
+	} else if len(in) > 0 && in[0].DType() == dtypes.Int32 {
 		l.segments, l.at, l.back, in = in[0], in[1], in[2], in[3:]
 	}
 	if t.dropout() {

@@ -41,6 +41,16 @@ func TestLines(t *testing.T) {
 			if m.tokens < m.width && back[m.tokens] != -1 {
 				t.Fatalf("step %d: what lies beyond the last unit is place %d of the lanes", step, back[m.tokens])
 			}
+			for i, r := range slices.Collect(slices.Chunk(m.ranges(), 2)) {
+				first := i // of what is no token
+				if i < m.tokens {
+					of := slices.IndexFunc(m.documents, func(d document) bool { return d.start <= i && i < d.start+d.length })
+					first = m.documents[of].start
+				}
+				if int(r[0]) != first || int(r[1]) != i+1 {
+					t.Fatalf("step %d: token %d sees %v", step, i, r)
+				}
+			}
 			for i, s := range segments {
 				if (s > 0) != (int(at[i]) < m.tokens && int(back[at[i]]) == i) {
 					t.Fatalf("step %d: place %d of the lanes is %d on the line, and that %d", step, i, at[i], back[at[i]])

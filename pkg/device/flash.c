@@ -1,0 +1,176 @@
+// The attention of many tokens over ranges of keys, and its gradient, without scores in memory (FlashAttention-2, arXiv 2307.08691).
+
+#include "ffi.h"
+#include "parts.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+// A block is WIDTH rows: queries of the heads that share a head of keys, all of them of one token, then of the next. KEYS keys are taken at a time, TOGETHER rows
+// or keys and DEPTH inputs in one turn of a product. LARGEST is how many values a head may have.
+enum { WIDTH = 64, KEYS = 48, TOGETHER = 6, DEPTH = 64, LARGEST = 256 };
+
+// The gradients of a head's keys and values are sums over its blocks. These are divided into PARTS that add up their own, so that others can work on them; as many
+// on every machine, as the order of a sum decides about its last bit.
+enum { PARTS = 4 };
+
+// ALONE is for how many keys one thread adds parts up while another would wake up.
+enum { ALONE = 64 };
+
+#define HIDDEN (-1e30f)
+
+typedef struct {
+	int64_t count, keys; // rows, and where the head of keys begins in k and v
+	int64_t at[WIDTH]; // where a row begins in q, in the result, and in their gradients
+	// A row sees the keys from first up to end, all rows those from shared_first up to shared_end, any of them those in between from and to.
+	int32_t first[WIDTH], end[WIDTH];
+	int64_t shared_first, shared_end, from, to;
+} block;
+
+// softmax is the state of one for every row: the largest score so far, and the sum of e^(score-top).
+typedef struct {
+	float top[WIDTH], sum[WIDTH], before[WIDTH];
+} softmax;
+
+static void softmax_begin(softmax *m) {
+	for (int r = 0; r < WIDTH; r++) m->top[r] = HIDDEN, m->sum[r] = 0;
+}
+
+// softmax_end leaves in the place of the sums what the weights are to be multiplied with: 0 for what is no row.
+static void softmax_end(softmax *m) {
+	for (int r = 0; r < WIDTH; r++) m->sum[r] = m->sum[r] > 0 ? 1 / m->sum[r] : 0;
+}
+
+typedef struct flash {
+	job job; // a piece is a block, or to pull, a part of the blocks of a head of keys
+	void (*forward)(const struct flash *, const block *);
+	void (*pull)(const struct flash *, const block *, float *dk, float *dv);
+	int64_t batch, seq, keys, kv_heads, group, dim, wide; // wide is dim up to a multiple of WIDTH
+	int64_t key_step; // from one key to the next
+	float scale;
+	const float *q, *k, *v, *out, *d;
+	const int32_t *ranges;
+	float *y; // the result, or the gradient of q
+	float *sums; // [batch, kv heads, parts, 2, keys, wide]
+	int64_t blocks, parts; // of a head of keys
+} flash;
+
+// block_take says what the i-th block of a head of keys is.
+static void block_take(block *b, const flash *f, int64_t row, int64_t head, int64_t i) {
+	int64_t begin = i * WIDTH;
+	*b = (block){.count = at_most(f->seq * f->group - begin, WIDTH), .keys = row * f->keys * f->key_step + head * f->dim, .shared_end = f->keys, .from = f->keys};
+	for (int r = 0; r < b->count; r++) {
+		int64_t token = row * f->seq + (begin + r) / f->group, first = f->ranges[2 * token], end = f->ranges[2 * token + 1];
+		b->at[r] = ((token * f->kv_heads + head) * f->group + (begin + r) % f->group) * f->dim;
+		b->first[r] = first, b->end[r] = end;
+		if (first > b->shared_first) b->shared_first = first;
+		if (end < b->shared_end) b->shared_end = end;
+		if (first < b->from) b->from = first;
+		if (end > b->to) b->to = end;
+	}
+	if (b->count < WIDTH) b->shared_end = 0;
+	for (int r = b->count; r < WIDTH; r++) b->at[r] = b->at[0]; // they see nothing
+}
+
+#define EACH "flash_block.h"
+#include "processors.h"
+
+// The last blocks see most keys, and come first.
+static void forward_piece(job *j, int64_t i) {
+	const flash *f = (const flash *)j;
+	block b;
+	int64_t heads = f->batch * f->kv_heads, head = i % heads;
+	block_take(&b, f, head / f->kv_heads, head % f->kv_heads, f->blocks - 1 - i / heads);
+	f->forward(f, &b);
+}
+
+static void pull_piece(job *j, int64_t i) {
+	const flash *f = (const flash *)j;
+	block b;
+	int64_t head = i / f->parts, size = f->keys * f->wide;
+	float *dk = f->sums + i * 2 * size, *dv = dk + size;
+	for (int64_t at = i % f->parts; at < f->blocks; at += f->parts) {
+		block_take(&b, f, head / f->kv_heads, head % f->kv_heads, at);
+		f->pull(f, &b, dk, dv);
+	}
+}
+
+typedef struct {
+	job job; // a piece is a key of all rows and heads
+	flash of;
+	float *dk, *dv;
+} total;
+
+static void total_piece(job *j, int64_t key) {
+	const total *t = (const total *)j;
+	const flash *f = &t->of;
+	for (int64_t head = 0; head < f->batch * f->kv_heads; head++) {
+		int64_t to = ((head / f->kv_heads * f->keys + key) * f->kv_heads + head % f->kv_heads) * f->dim, size = f->keys * f->wide;
+		for (int64_t i = 0; i < f->dim; i++) {
+			float k = 0, v = 0;
+			const float *from = f->sums + head * f->parts * 2 * size + key * f->wide + i;
+			for (int64_t part = 0; part < f->parts; part++, from += 2 * size) k += from[0], v += from[size];
+			t->dk[to + i] = k, t->dv[to + i] = v;
+		}
+	}
+}
+
+// prepared gives the job for operands q, k, v and ranges, all of these in one order, if nothing is wrong with them.
+static flash *prepared(buffer *const *in, int64_t count, const char **wrong) {
+	flash *f = NULL;
+	if (in[0]->rank != 4 || in[1]->rank != 4) {
+		*wrong = "flash: q or k has not four axes";
+		return NULL;
+	}
+	int64_t batch = in[0]->dims[0], seq = in[0]->dims[1], heads = in[0]->dims[2], dim = in[0]->dims[3], keys = in[1]->dims[1], kv_heads = in[1]->dims[2];
+	const int64_t q[] = {batch, seq, heads, dim}, k[] = {batch, keys, kv_heads, dim}, ranges[] = {batch, seq, 2}, result[] = {batch, seq, heads * dim};
+	int fits = kv_heads > 0 && heads % kv_heads == 0 && ffi_shaped(in[0], DTYPE_F32, 4, q) && ffi_shaped(in[1], DTYPE_F32, 4, k) &&
+		ffi_shaped(in[2], DTYPE_F32, 4, k) && ffi_shaped(in[3], DTYPE_S32, 3, ranges);
+	for (int64_t i = 4; i < count; i++) fits = fits && ffi_shaped(in[i], DTYPE_F32, 3, result);
+	if (!fits) *wrong = "flash: the operands do not go together";
+	else if (dim > LARGEST) *wrong = "flash: a head has at most 256 values";
+	const int32_t *range = in[3]->data;
+	for (int64_t t = 0; *wrong == NULL && t < batch * seq; t++)
+		if (range[2 * t] < 0 || range[2 * t] >= range[2 * t + 1] || range[2 * t + 1] > keys) *wrong = "flash: a range is empty, or not among the keys";
+	if (*wrong == NULL && (f = malloc(sizeof *f)) == NULL) *wrong = "flash: no memory";
+	if (*wrong != NULL) return NULL;
+	int64_t blocks = parts(seq * heads / kv_heads, WIDTH);
+	*f = (flash){.forward = FASTEST(forward), .pull = FASTEST(pull), .batch = batch, .seq = seq, .keys = keys, .kv_heads = kv_heads, .group = heads / kv_heads,
+		.dim = dim, .wide = parts(dim, WIDTH) * WIDTH, .key_step = kv_heads * dim, .scale = 1 / sqrtf((float)dim), .q = in[0]->data, .k = in[1]->data,
+		.v = in[2]->data, .ranges = range, .blocks = blocks, .parts = at_most(blocks, PARTS)};
+	return f;
+}
+
+ffi_error *ffi_flash(call_frame *call) {
+	const char *wrong = NULL;
+	if (call->args.count != 4 || call->results.count != 1) return ffi_fail(call, "flash: takes q, k, v and ranges, and gives one result");
+	flash *f = prepared(call->args.list, 4, &wrong);
+	if (f == NULL) return ffi_fail(call, wrong);
+	f->y = call->results.list[0]->data;
+	f->job.piece = forward_piece, f->job.pieces = f->batch * f->kv_heads * f->blocks;
+	ffi_run(call, &f->job, f->job.pieces - 1);
+	return NULL;
+}
+
+ffi_error *ffi_flash_pull(call_frame *call) {
+	const char *wrong = NULL;
+	if (call->args.count != 6 || call->results.count != 3) return ffi_fail(call, "flash: takes q, k, v, ranges, the result and its gradient, and gives three");
+	flash *f = prepared(call->args.list, 6, &wrong);
+	if (f == NULL) return ffi_fail(call, wrong);
+	buffer *const *out = call->results.list;
+	int64_t pieces = f->batch * f->kv_heads * f->parts;
+	float *sums = calloc(pieces * 2 * f->keys * f->wide, sizeof *sums);
+	total *t = malloc(sizeof *t);
+	if (sums == NULL || t == NULL) {
+		free(sums), free(t), free(f);
+		return ffi_fail(call, "flash: no memory");
+	}
+	f->out = call->args.list[4]->data, f->d = call->args.list[5]->data, f->y = out[0]->data, f->sums = sums;
+	f->job.piece = pull_piece, f->job.pieces = pieces;
+	*t = (total){.job = {.piece = total_piece, .pieces = f->keys}, .of = *f, .dk = out[1]->data, .dv = out[2]->data};
+	ffi_run(call, &f->job, pieces - 1);
+	ffi_run(call, &t->job, t->job.pieces / ALONE);
+	free(sums);
+	return NULL;
+}
