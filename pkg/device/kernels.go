@@ -84,7 +84,7 @@ const (
 //
 // It reads the filled positions only, where they are.
 //
-// Two more compute the calls of functions whose names begin with [Flash] and [FlashPull]: the attention of many tokens, each over a range of keys, and the gradients of
+// The third and the fourth compute the calls of functions whose names begin with [Flash] and [FlashPull]: the attention of many tokens, each over a range of keys, and the gradients of
 // q, k and v for that of its result, without scores in memory (FlashAttention-2, arXiv 2307.08691).
 //
 //	q         [batch, seq, heads, dim]      f32, as all that follow but the ranges; dim is at most 256
@@ -94,11 +94,11 @@ const (
 //	dq        [batch, seq, heads, dim]      the results to pull
 //	dk, dv    [batch, keys, kv heads, dim]
 //
-// The third computes the products of [PacksProducts] on processors with AVX2 that multiply bf16 best in f32: those without avx512_bf16, and Intel's, whose
+// The fifth computes the products of [PacksProducts] on processors with AVX2 that multiply bf16 best in f32: those without avx512_bf16, and Intel's, whose
 // instruction for pairs of bf16 takes four times as long as one for f32. There XLA's own reads a bf16 matrix at half of the memory's speed
 // for one row, and several rows take four times as long as their multiplications.
 //
-// The fourth computes the products of several rows with a plain matrix of bf16, over either axis of it, with a result in f32: on processors with AVX2
+// The sixth computes the products of several rows with a plain matrix of bf16, over either axis of it, with a result in f32: on processors with AVX2
 // but not amx_bf16. oneDNN and XLA pack the whole matrix first in every execution.
 //
 // On all processors with AVX2 these compute products of f32, too, with a matrix of f32 values of which only the upper halves are there, the lower being
@@ -116,7 +116,8 @@ const (
 // The last is the first and the product with a packed matrix, of either kind, in one: the calls of functions whose names begin with [Adapted]. Its operands
 // are the packed matrix and those of the first, its results y of the product and those of the first.
 //
-// A row's results in all of them do not depend on the other rows or on how many there are.
+// A row's results in all of them but the attention of many tokens do not depend on the other rows or on how many there are; there sums begin at the first key that
+// any row nearby sees. Nothing depends on the number of threads.
 func WithKernels(b compute.Backend) (backend compute.Backend, ok bool) {
 	inner, isExtended := b.(extended)
 	if !isExtended {

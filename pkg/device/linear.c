@@ -11,12 +11,14 @@
 
 // A block is WIDTH outputs. DEPTH pairs of inputs of them are a panel, which stays in the first cache while the rows of a turn go through it, at most ROWS in
 // groups of at most TOGETHER. BLOCKS blocks at the most are computed side by side, so that the inputs of the rows come to the second cache once for all of them.
-enum { WIDTH = 64, DEPTH = 64, ROWS = 252, TOGETHER = 6, BLOCKS = 4, TERMS = 8 };
+enum { WIDTH = 64, DEPTH = 48, ROWS = 384, TOGETHER = 6, BLOCKS = 4, TERMS = 8 };
 
-// term is a product: of rows as rows_arrange writes them, so many words each, and a matrix with so many columns; in it an output is a row, or to pull, an input is.
+// term is a product: of rows of so many words each, and a matrix with so many columns; in it an output is a row, or to pull, an input is. The rows are as they came, or
+// of bf16, as rows_arrange writes them.
 typedef struct {
 	const uint32_t *x;
 	int64_t words, columns;
+	int arranged;
 	const uint16_t *matrix;
 	const float *small; // the matrix, if it is of f32
 } term;
@@ -28,7 +30,7 @@ typedef struct linear {
 	int pull;
 	term terms[TERMS];
 	float *y;
-	uint32_t x[]; // that of all terms
+	uint32_t x[]; // that of all terms, where it is arranged
 } linear;
 
 // group_begins is the first group of a turn, row_begins the first row of a group.
@@ -79,7 +81,8 @@ static ffi_error *compute(call_frame *call, int pull) {
 	int pairs = descant_products() == DESCANT_PAIRS && args->list[0]->dtype == DTYPE_BF16;
 	int64_t rows = y->dims[0], out = y->dims[1], inputs = 0;
 	for (int64_t t = 0; t < count; t++) inputs += args->list[2 * t]->dims[1];
-	linear *l = malloc(sizeof *l + rows * (pairs ? inputs / 2 : inputs) * sizeof *l->x);
+	int arranged = args->list[0]->dtype == DTYPE_BF16;
+	linear *l = malloc(sizeof *l + (arranged ? rows * (pairs ? inputs / 2 : inputs) : 0) * sizeof *l->x);
 	if (l == NULL) return ffi_fail(call, "linear: no memory");
 	int64_t blocks = out / WIDTH, turns = parts(parts(rows, TOGETHER), ROWS / TOGETHER);
 	// As many pieces for each processor.
@@ -89,13 +92,13 @@ static ffi_error *compute(call_frame *call, int pull) {
 	uint32_t *to = l->x;
 	for (int64_t t = 0; t < count; t++) {
 		const buffer *x = args->list[2 * t], *matrix = args->list[2 * t + 1];
-		if (!rows_arrange(call, to, x, TOGETHER, pairs)) {
+		if (arranged && !rows_arrange(call, to, x, TOGETHER, pairs)) {
 			free(l);
 			return ffi_fail(call, "linear: no memory");
 		}
-		l->terms[t] = (term){.x = to, .words = pairs ? x->dims[1] / 2 : x->dims[1], .columns = matrix->dims[1], .matrix = matrix->data,
-			.small = matrix->dtype == DTYPE_F32 ? matrix->data : NULL};
-		to += rows * l->terms[t].words;
+		l->terms[t] = (term){.x = arranged ? to : x->data, .words = pairs ? x->dims[1] / 2 : x->dims[1], .columns = matrix->dims[1], .arranged = arranged,
+			.matrix = matrix->data, .small = matrix->dtype == DTYPE_F32 ? matrix->data : NULL};
+		if (arranged) to += rows * l->terms[t].words;
 	}
 	ffi_run(call, &l->job, l->job.pieces);
 	return NULL;

@@ -4,10 +4,12 @@
 
 #define transpose FOR(transpose)
 #define put FOR(put)
+#define put_apart FOR(put_apart)
 #define fill FOR(fill)
 #define fill_small FOR(fill_small)
 #define panel FOR(panel)
 #define tile FOR(tile)
+#define group FOR(group)
 
 #ifdef DOT
 #define PER_PAIR 1
@@ -31,6 +33,17 @@ INLINE void put(uint32_t *to, vu both) {
 #endif
 }
 
+// put_apart is put for the inputs of a pair that do not lie side by side.
+INLINE void put_apart(uint32_t *to, const uint16_t *first, const uint16_t *second) {
+	vu a = WIDENED(*(const vh *)first), b = WIDENED(*(const vh *)second) << 16;
+#ifdef DOT
+	*(vu *)to = a | b;
+#else
+	*(vu *)to = a << 16;
+	*(vu *)(to + WIDTH) = b;
+#endif
+}
+
 // fill brings n pairs of inputs of WIDTH outputs into a panel. In w an output is a row of so many columns; to pull, an input is one.
 INLINE void fill(uint32_t *to, const uint16_t *w, int64_t columns, int64_t n, int pull) {
 	if (pull) {
@@ -38,7 +51,7 @@ INLINE void fill(uint32_t *to, const uint16_t *w, int64_t columns, int64_t n, in
 			for (int64_t o = 0; o < WIDTH; o += LANES) {
 				__builtin_prefetch(w + 2 * DEPTH * columns + o, 0, 2);
 				__builtin_prefetch(w + (2 * DEPTH + 1) * columns + o, 0, 2);
-				put(to + o, __builtin_convertvector(*(const vh *)(w + o), vu) | __builtin_convertvector(*(const vh *)(w + columns + o), vu) << 16);
+				put_apart(to + o, w + o, w + columns + o);
 			}
 		return;
 	}
@@ -61,22 +74,23 @@ INLINE void fill(uint32_t *to, const uint16_t *w, int64_t columns, int64_t n, in
 	}
 }
 
-// tile adds to y [rows, ABREAST·LANES] x·w for some lines of a panel: x [lines, rows]. It begins at 0 if it is new.
-INLINE void tile(float *y, const uint32_t *x, const uint32_t *w, int64_t lines, int rows, int new) {
+// tile adds x·w to the sums so far [rows, ABREAST·LANES] for some lines of a panel, into y with a step of its own from row to row. x [rows, lines] has steps from row
+// to row and from line to line. There may be no sums yet.
+INLINE void tile(float *y, int64_t y_step, const float *sums, const uint32_t *x, int64_t row_step, int64_t step, const uint32_t *w, int64_t lines, int rows) {
 	vf s[TOGETHER][ABREAST];
 	for (int r = 0; r < rows; r++)
-		for (int v = 0; v < ABREAST; v++) s[r][v] = new ? (vf){0} : *(const vf *)(y + r * WIDTH + v * LANES);
-	for (int64_t k = 0; k < lines; k++, w += WIDTH, x += rows) {
+		for (int v = 0; v < ABREAST; v++) s[r][v] = sums == NULL ? (vf){0} : *(const vf *)(sums + r * WIDTH + v * LANES);
+	for (int64_t k = 0; k < lines; k++, w += WIDTH, x += step) {
 		vu line[ABREAST];
 		for (int v = 0; v < ABREAST; v++) line[v] = *(const vu *)(w + v * LANES);
 		for (int r = 0; r < rows; r++) {
-			vu value = (vu){0} + x[r];
+			vu value = (vu){0} + x[r * row_step];
 			for (int v = 0; v < ABREAST; v++) s[r][v] = PLUS(s[r][v], value, line[v]);
 		}
 		BRANCH_APART;
 	}
 	for (int r = 0; r < rows; r++)
-		for (int v = 0; v < ABREAST; v++) *(vf *)(y + r * WIDTH + v * LANES) = s[r][v];
+		for (int v = 0; v < ABREAST; v++) *(vf *)(y + r * y_step + v * LANES) = s[r][v];
 }
 
 // fill_small is fill for so many inputs of a matrix of f32.
@@ -98,42 +112,54 @@ INLINE void panel(uint32_t *to, const term *t, int64_t k, int64_t lines, int64_t
 		fill(to, t->matrix + at, t->columns, lines / PER_PAIR, pull);
 }
 
+// group adds the products of some rows with a panel of a term, from the k-th line on, to the sums so far, of which there may be none. The last ones are the results.
+INLINE void group(float *y, int64_t y_step, const float *sums, const term *t, int64_t row, int64_t k, const uint32_t *w, int64_t lines, int some) {
+	const uint32_t *x = t->arranged ? t->x + row * t->words + k * some : t->x + row * t->words + k;
+	const int64_t row_step = t->arranged ? 1 : t->words, step = t->arranged ? some : 1;
+	for (int64_t o = 0; o < WIDTH; o += ABREAST * LANES)
+		tile(y + o, y_step, sums == NULL ? NULL : sums + o, x, row_step, step, w + o, lines, some);
+}
+
 // blocks computes the outputs of some blocks, at most BLOCKS, for the groups of rows of a turn.
 static void FOR(blocks)(const linear *l, int64_t block, int64_t end, int64_t turn) {
 	float sums[BLOCKS][ROWS * WIDTH] __attribute__((aligned(LINE)));
 	uint32_t w[PER_PAIR * DEPTH * WIDTH] __attribute__((aligned(LINE)));
-	const int64_t first = group_begins(l, turn), last = group_begins(l, turn + 1), begin = row_begins(l, first), rows = row_begins(l, last) - begin;
+	const int64_t first = group_begins(l, turn), groups = group_begins(l, turn + 1) - first;
+	int64_t begins[ROWS / TOGETHER + 1];
+	for (int64_t g = 0; g <= groups; g++) begins[g] = row_begins(l, first + g);
 	int new = 1;
 	for (const term *t = l->terms; t < l->terms + l->count; t++)
-		for (int64_t k = 0; k < t->words; k += PER_PAIR * DEPTH, new = 0)
+		for (int64_t k = 0; k < t->words; k += PER_PAIR * DEPTH, new = 0) {
+			int64_t lines = at_most(t->words - k, PER_PAIR * DEPTH);
+			int last = t + 1 == l->terms + l->count && k + lines == t->words;
 			for (int64_t b = block; b < end; b++) {
-				int64_t lines = at_most(t->words - k, PER_PAIR * DEPTH);
 				panel(w, t, k, lines, b, l->pull);
-				for (int64_t o = 0; o < WIDTH; o += ABREAST * LANES)
-					for (int64_t group = first, row = begin, some; group < last; group++, row += some) {
-						some = row_begins(l, group + 1) - row;
-						float *sum = sums[b - block] + (row - begin) * WIDTH + o;
-						const uint32_t *x = t->x + row * t->words + k * some;
-						switch (some) {
-						case 1: tile(sum, x, w + o, lines, 1, new); break;
-						case 2: tile(sum, x, w + o, lines, 2, new); break;
-						case 3: tile(sum, x, w + o, lines, 3, new); break;
-						case 4: tile(sum, x, w + o, lines, 4, new); break;
-						case 5: tile(sum, x, w + o, lines, 5, new); break;
-						case 6: tile(sum, x, w + o, lines, 6, new); break;
-						}
+				for (int64_t g = 0; g < groups; g++) {
+					const int64_t row = begins[g], some = begins[g + 1] - row;
+					float *sum = sums[b - block] + (row - begins[0]) * WIDTH, *y = last ? l->y + row * l->out + b * WIDTH : sum;
+					const float *so_far = new ? NULL : sum;
+					const int64_t step = last ? l->out : WIDTH;
+					switch (some) {
+					case 1: group(y, step, so_far, t, row, k, w, lines, 1); break;
+					case 2: group(y, step, so_far, t, row, k, w, lines, 2); break;
+					case 3: group(y, step, so_far, t, row, k, w, lines, 3); break;
+					case 4: group(y, step, so_far, t, row, k, w, lines, 4); break;
+					case 5: group(y, step, so_far, t, row, k, w, lines, 5); break;
+					case 6: group(y, step, so_far, t, row, k, w, lines, 6); break;
 					}
+				}
 			}
-	for (int64_t r = 0; r < rows; r++)
-		for (int64_t b = block; b < end; b++) memcpy(l->y + (begin + r) * l->out + b * WIDTH, sums[b - block] + r * WIDTH, WIDTH * sizeof *l->y);
+		}
 }
 
 #undef transpose
 #undef put
+#undef put_apart
 #undef fill
 #undef fill_small
 #undef panel
 #undef tile
+#undef group
 #undef PER_PAIR
 #undef PLUS
 #undef ABREAST

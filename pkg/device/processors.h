@@ -16,6 +16,9 @@
 	typedef uint32_t vu __attribute__((vector_size(4 * LANES), aligned(4))); \
 	typedef uint16_t vh __attribute__((vector_size(2 * LANES), aligned(2)));
 
+// WIDENED is a vector of 16 bits each as one of 32. GCC's own conversion takes it apart.
+#define CONVERTED(a) __builtin_convertvector(a, vu)
+
 // INTERLEAVED with LOW is the first halves of two vectors, a value of each by turns; with HIGH it is the second.
 #ifdef __clang__
 #define INTERLEAVED(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
@@ -34,6 +37,7 @@
 
 #define FOR(name) name##_any
 #define LANES 4
+#define WIDENED CONVERTED
 #define LOW 0, 4, 1, 5
 #define HIGH 2, 6, 3, 7
 VECTORS
@@ -51,6 +55,8 @@ VECTORS
 #pragma GCC target("avx2,fma")
 #define FOR(name) name##_avx2
 #define LANES 8
+#undef WIDENED
+#define WIDENED(a) (vu)_mm256_cvtepu16_epi32((__m128i)(a))
 #define LOW 0, 8, 1, 9, 2, 10, 3, 11
 #define HIGH 4, 12, 5, 13, 6, 14, 7, 15
 VECTORS
@@ -65,6 +71,8 @@ VECTORS
 #pragma GCC target("avx512f,avx512bw,avx512vl")
 #define FOR(name) name##_avx512
 #define LANES 16
+#undef WIDENED
+#define WIDENED(a) (vu)_mm512_cvtepu16_epi32((__m256i)(a))
 #define LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
 #define HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 VECTORS
