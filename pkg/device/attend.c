@@ -1,6 +1,7 @@
-// The attention of one new token of each row over its cache and itself.
+// The attention of new tokens of each row over its cache and themselves; here that of one, in flash.c that of several.
 
 #include "ffi.h"
+#include "flash.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -41,11 +42,11 @@ ffi_error *ffi_attend(call_frame *call) {
 		return ffi_fail(call, "attention: takes q, k, v, keys, values, cached, rows and the window, and gives one result");
 	buffer **in = call->args.list;
 	const buffer *y = call->results.list[0];
-	if (in[0]->rank != 4 || in[3]->rank != 4 || in[0]->dims[1] != 1) return ffi_fail(call, "attention: q or the keys have not four axes, or more than one token");
-	int64_t rows = in[0]->dims[0], heads = in[0]->dims[2], dim = in[0]->dims[3];
+	if (in[0]->rank != 4 || in[3]->rank != 4) return ffi_fail(call, "attention: q or the keys have not four axes");
+	int64_t rows = in[0]->dims[0], tokens = in[0]->dims[1], heads = in[0]->dims[2], dim = in[0]->dims[3];
 	int64_t caches = in[3]->dims[0], kv_heads = in[3]->dims[1], context = in[3]->dims[2];
 	if (kv_heads < 1 || heads % kv_heads != 0 || heads / kv_heads > LARGEST) return ffi_fail(call, "attention: the heads cannot share the keys");
-	const int64_t q[] = {rows, 1, heads, dim}, k[] = {rows, 1, kv_heads, dim}, keys[] = {caches, kv_heads, context, dim}, result[] = {rows, 1, heads * dim};
+	const int64_t q[] = {rows, tokens, heads, dim}, k[] = {rows, tokens, kv_heads, dim}, keys[] = {caches, kv_heads, context, dim}, result[] = {rows, tokens, heads * dim};
 	if (!ffi_shaped(in[0], DTYPE_F32, 4, q) || !ffi_shaped(in[1], DTYPE_F32, 4, k) || !ffi_shaped(in[2], DTYPE_F32, 4, k) || !ffi_shaped(in[3], DTYPE_F32, 4, keys) ||
 		!ffi_shaped(in[4], DTYPE_F32, 4, keys) || !ffi_shaped(in[5], DTYPE_S32, 1, q) || !ffi_shaped(in[6], DTYPE_S32, 1, q) || !ffi_shaped(in[7], DTYPE_S32, 0, q) ||
 		!ffi_shaped(y, DTYPE_F32, 3, result))
@@ -56,6 +57,10 @@ ffi_error *ffi_attend(call_frame *call) {
 		if (cached[r] < 0 || cached[r] > context || index[r] < 0 || index[r] >= caches)
 			return ffi_fail(call, "attention: a row is not in the cache, or more positions than it has");
 		positions += cached[r] + 1;
+	}
+	if (tokens > 1) {
+		const char *wrong = flash_cached(call);
+		return wrong == NULL ? NULL : ffi_fail(call, wrong);
 	}
 	attend *w = malloc(sizeof *w);
 	if (w == NULL) return ffi_fail(call, "attention: no memory");

@@ -1,6 +1,7 @@
 // The attention of many tokens over ranges of keys, and its gradient, without scores in memory (FlashAttention-2, arXiv 2307.08691).
 
 #include "ffi.h"
+#include "flash.h"
 #include "parts.h"
 
 #include <math.h>
@@ -20,12 +21,20 @@ enum { ALONE = 64 };
 
 #define HIDDEN (-1e30f)
 
+// source is where some keys and their values are: those from one up to another, the first of them at k and v, with a step to the next.
 typedef struct {
-	int64_t count, keys; // rows, and where the head of keys begins in k and v
+	const float *k, *v;
+	int64_t step, from, to;
+} source;
+
+typedef struct {
+	int64_t count; // rows
 	int64_t at[WIDTH]; // where a row begins in q, in the result, and in their gradients
-	// A row sees the keys from first up to end, all rows those from shared_first up to shared_end, any of them those in between from and to.
+	// A row sees the keys from first up to end, all rows those from shared_first up to shared_end, any of them what the sources have.
 	int32_t first[WIDTH], end[WIDTH];
-	int64_t shared_first, shared_end, from, to;
+	int64_t shared_first, shared_end;
+	int sources;
+	source source[2];
 } block;
 
 // softmax is the state of one for every row: the largest score so far, and the sum of e^(score-top).
@@ -42,35 +51,70 @@ static void softmax_end(softmax *m) {
 	for (int r = 0; r < WIDTH; r++) m->sum[r] = m->sum[r] > 0 ? 1 / m->sum[r] : 0;
 }
 
+// cache is what the new tokens see beside themselves: of each row so many positions of a cache.
+typedef struct {
+	const float *keys, *values; // [caches, kv heads, context, dim]
+	const int32_t *filled, *index;
+	int64_t context, window;
+} cache;
+
 typedef struct flash {
 	job job; // a piece is a block, or to pull, a part of the blocks of a head of keys
 	void (*forward)(const struct flash *, const block *);
 	void (*pull)(const struct flash *, const block *, float *dk, float *dv);
 	int64_t batch, seq, keys, kv_heads, group, dim, wide; // wide is dim up to a multiple of WIDTH
-	int64_t key_step; // from one key to the next
 	float scale;
 	const float *q, *k, *v, *out, *d;
-	const int32_t *ranges;
+	const int32_t *ranges; // or where they are those of new tokens behind cached ones:
+	const cache *cache;
 	float *y; // the result, or the gradient of q
 	float *sums; // [batch, kv heads, parts, 2, keys, wide]
 	int64_t blocks, parts; // of a head of keys
 } flash;
 
+// range_of is the first key that a token of a row sees. It gives the one behind the last.
+static int64_t range_of(const flash *f, int64_t row, int64_t token, int64_t *first) {
+	if (f->cache == NULL) {
+		const int32_t *range = f->ranges + 2 * (row * f->seq + token);
+		*first = range[0];
+		return range[1];
+	}
+	int64_t end = f->cache->filled[row] + token + 1;
+	*first = f->cache->window > 0 && end > f->cache->window ? end - f->cache->window : 0;
+	return end;
+}
+
+// part_of is what a source has of the keys from one up to another.
+static source part_of(source s, int64_t from, int64_t to) {
+	int64_t skipped = from > s.from ? from - s.from : 0;
+	s.k += skipped * s.step, s.v += skipped * s.step, s.from += skipped;
+	if (to < s.to) s.to = to;
+	return s;
+}
+
 // block_take says what the i-th block of a head of keys is.
 static void block_take(block *b, const flash *f, int64_t row, int64_t head, int64_t i) {
-	int64_t begin = i * WIDTH;
-	*b = (block){.count = at_most(f->seq * f->group - begin, WIDTH), .keys = row * f->keys * f->key_step + head * f->dim, .shared_end = f->keys, .from = f->keys};
+	int64_t begin = i * WIDTH, from = INT64_MAX, to = 0;
+	*b = (block){.count = at_most(f->seq * f->group - begin, WIDTH), .shared_end = INT64_MAX};
 	for (int r = 0; r < b->count; r++) {
-		int64_t token = row * f->seq + (begin + r) / f->group, first = f->ranges[2 * token], end = f->ranges[2 * token + 1];
-		b->at[r] = ((token * f->kv_heads + head) * f->group + (begin + r) % f->group) * f->dim;
+		int64_t token = (begin + r) / f->group, first, end = range_of(f, row, token, &first);
+		b->at[r] = (((row * f->seq + token) * f->kv_heads + head) * f->group + (begin + r) % f->group) * f->dim;
 		b->first[r] = first, b->end[r] = end;
 		if (first > b->shared_first) b->shared_first = first;
 		if (end < b->shared_end) b->shared_end = end;
-		if (first < b->from) b->from = first;
-		if (end > b->to) b->to = end;
+		if (first < from) from = first;
+		if (end > to) to = end;
 	}
 	if (b->count < WIDTH) b->shared_end = 0;
 	for (int r = b->count; r < WIDTH; r++) b->at[r] = b->at[0]; // they see nothing
+	int64_t filled = 0, step = f->kv_heads * f->dim, fresh = row * f->keys * step + head * f->dim;
+	if (f->cache != NULL) {
+		const cache *c = f->cache;
+		filled = c->filled[row];
+		int64_t old = (c->index[row] * f->kv_heads + head) * c->context * f->dim;
+		b->source[b->sources++] = part_of((source){c->keys + old, c->values + old, f->dim, 0, filled}, from, to);
+	}
+	b->source[b->sources++] = part_of((source){f->k + fresh, f->v + fresh, step, filled, filled + f->keys}, from, to);
 }
 
 #define EACH "flash_block.h"
@@ -116,6 +160,23 @@ static void total_piece(job *j, int64_t key) {
 	}
 }
 
+// begun gives a job for q [batch, seq, heads, dim] and k and v [batch, keys, kv heads, dim], or NULL if there is no memory.
+static flash *begun(buffer *const *in) {
+	int64_t seq = in[0]->dims[1], heads = in[0]->dims[2], dim = in[0]->dims[3], kv_heads = in[1]->dims[2], blocks = parts(seq * heads / kv_heads, WIDTH);
+	flash *f = malloc(sizeof *f);
+	if (f != NULL)
+		*f = (flash){.forward = FASTEST(forward), .pull = FASTEST(pull), .batch = in[0]->dims[0], .seq = seq, .keys = in[1]->dims[1], .kv_heads = kv_heads,
+			.group = heads / kv_heads, .dim = dim, .wide = parts(dim, WIDTH) * WIDTH, .scale = 1 / sqrtf((float)dim), .q = in[0]->data, .k = in[1]->data,
+			.v = in[2]->data, .blocks = blocks, .parts = at_most(blocks, PARTS)};
+	return f;
+}
+
+static void forward(const call_frame *call, flash *f) {
+	f->y = call->results.list[0]->data;
+	f->job.piece = forward_piece, f->job.pieces = f->batch * f->kv_heads * f->blocks;
+	ffi_run(call, &f->job, f->job.pieces - 1);
+}
+
 // prepared gives the job for operands q, k, v and ranges, all of these in one order, if nothing is wrong with them.
 static flash *prepared(buffer *const *in, int64_t count, const char **wrong) {
 	flash *f = NULL;
@@ -133,12 +194,8 @@ static flash *prepared(buffer *const *in, int64_t count, const char **wrong) {
 	const int32_t *range = in[3]->data;
 	for (int64_t t = 0; *wrong == NULL && t < batch * seq; t++)
 		if (range[2 * t] < 0 || range[2 * t] >= range[2 * t + 1] || range[2 * t + 1] > keys) *wrong = "flash: a range is empty, or not among the keys";
-	if (*wrong == NULL && (f = malloc(sizeof *f)) == NULL) *wrong = "flash: no memory";
-	if (*wrong != NULL) return NULL;
-	int64_t blocks = parts(seq * heads / kv_heads, WIDTH);
-	*f = (flash){.forward = FASTEST(forward), .pull = FASTEST(pull), .batch = batch, .seq = seq, .keys = keys, .kv_heads = kv_heads, .group = heads / kv_heads,
-		.dim = dim, .wide = parts(dim, WIDTH) * WIDTH, .key_step = kv_heads * dim, .scale = 1 / sqrtf((float)dim), .q = in[0]->data, .k = in[1]->data,
-		.v = in[2]->data, .ranges = range, .blocks = blocks, .parts = at_most(blocks, PARTS)};
+	if (*wrong == NULL && (f = begun(in)) == NULL) *wrong = "flash: no memory";
+	if (*wrong == NULL) f->ranges = range;
 	return f;
 }
 
@@ -147,9 +204,18 @@ ffi_error *ffi_flash(call_frame *call) {
 	if (call->args.count != 4 || call->results.count != 1) return ffi_fail(call, "flash: takes q, k, v and ranges, and gives one result");
 	flash *f = prepared(call->args.list, 4, &wrong);
 	if (f == NULL) return ffi_fail(call, wrong);
-	f->y = call->results.list[0]->data;
-	f->job.piece = forward_piece, f->job.pieces = f->batch * f->kv_heads * f->blocks;
-	ffi_run(call, &f->job, f->job.pieces - 1);
+	forward(call, f);
+	return NULL;
+}
+
+const char *flash_cached(const call_frame *call) {
+	buffer *const *in = call->args.list;
+	if (in[0]->dims[3] > LARGEST) return "attention: a head has at most 256 values";
+	cache c = {.keys = in[3]->data, .values = in[4]->data, .filled = in[5]->data, .index = in[6]->data, .context = in[3]->dims[2], .window = *(const int32_t *)in[7]->data};
+	flash *f = begun(in);
+	if (f == NULL) return "attention: no memory";
+	f->cache = &c; // as long as a piece is left
+	forward(call, f);
 	return NULL;
 }
 

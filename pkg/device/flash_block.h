@@ -91,9 +91,10 @@ static void turn_back(float *to, const float *from, const block *b, int64_t dim,
 	}
 }
 
-// scores gives those of n keys from p on, s [n, WIDTH], for queries q [dim, WIDTH]; HIDDEN where a row does not see the key. It tells whether there may be such.
-static int scores(float *s, const float *q, const flash *f, const block *b, int64_t p, int64_t n) {
-	product(s, f->k + b->keys + p * f->key_step, f->key_step, 1, q, WIDTH, f->dim, n, 1);
+// scores gives those of n keys from p on, k [n, dim] with a step, s [n, WIDTH], for queries q [dim, WIDTH]; HIDDEN where a row does not see the key. It tells whether
+// there may be such.
+static int scores(float *s, const float *q, const float *k, int64_t step, int64_t dim, const block *b, int64_t p, int64_t n) {
+	product(s, k, step, 1, q, WIDTH, dim, n, 1);
 	if (p >= b->shared_first && p + n <= b->shared_end) return 0;
 	for (int o = 0; o < WIDTH; o += LANES) {
 		vi first = *(const vi *)(b->first + o), end = *(const vi *)(b->end + o);
@@ -132,14 +133,16 @@ static void FOR(forward)(const flash *f, const block *b) {
 	softmax m;
 	softmax_begin(&m);
 	turn(q, f->q, b, f->dim, f->scale);
-	for (int64_t p = b->from; p < b->to; p += KEYS) {
-		int64_t n = at_most(b->to - p, KEYS);
-		int hides = scores(s, q, f, b, p, n);
-		if (top_up(s, &m, n, hides) && p > b->from)
-			for (int64_t i = 0; i < f->dim; i++)
-				for (int o = 0; o < WIDTH; o += LANES) *(vf *)(y + i * WIDTH + o) *= *(const vf *)(m.before + o);
-		product(y, f->v + b->keys + p * f->key_step, 1, f->key_step, s, WIDTH, n, f->dim, p == b->from);
-	}
+	int new = 1;
+	for (const source *from = b->source; from < b->source + b->sources; from++)
+		for (int64_t p = from->from; p < from->to; p += KEYS, new = 0) {
+			int64_t n = at_most(from->to - p, KEYS), at = (p - from->from) * from->step;
+			int hides = scores(s, q, from->k + at, from->step, f->dim, b, p, n);
+			if (top_up(s, &m, n, hides) && !new)
+				for (int64_t i = 0; i < f->dim; i++)
+					for (int o = 0; o < WIDTH; o += LANES) *(vf *)(y + i * WIDTH + o) *= *(const vf *)(m.before + o);
+			product(y, from->v + at, 1, from->step, s, WIDTH, n, f->dim, new);
+		}
 	softmax_end(&m);
 	turn_back(f->y, y, b, f->dim, m.sum);
 }
@@ -147,6 +150,7 @@ static void FOR(forward)(const flash *f, const block *b) {
 // pull adds the gradients of a block's rows to those of the keys and values it saw, dk and dv [keys, wide], and gives that of its queries.
 static void FOR(pull)(const flash *f, const block *b, float *dk, float *dv) {
 	const int64_t dim = f->dim, wide = f->wide;
+	const source *keys = b->source; // all of them, without a cache
 	float q[dim * WIDTH] __attribute__((aligned(LINE))), d[dim * WIDTH] __attribute__((aligned(LINE))), dq[dim * WIDTH] __attribute__((aligned(LINE)));
 	float q_rows[WIDTH * wide] __attribute__((aligned(LINE))), d_rows[WIDTH * wide] __attribute__((aligned(LINE)));
 	float s[KEYS * WIDTH] __attribute__((aligned(LINE))), ds[KEYS * WIDTH] __attribute__((aligned(LINE)));
@@ -164,15 +168,15 @@ static void FOR(pull)(const flash *f, const block *b, float *dk, float *dv) {
 		along[r] = 0, scale[r] = f->scale;
 		for (int64_t i = 0; i < dim; i++) along[r] += d_row[i] * y_row[i];
 	}
-	for (int64_t p = b->from; p < b->to; p += KEYS) {
-		int64_t n = at_most(b->to - p, KEYS);
-		top_up(s, &m, n, scores(s, q, f, b, p, n));
+	for (int64_t p = keys->from; p < keys->to; p += KEYS) {
+		int64_t n = at_most(keys->to - p, KEYS);
+		top_up(s, &m, n, scores(s, q, keys->k + (p - keys->from) * keys->step, keys->step, dim, b, p, n));
 	}
 	softmax_end(&m);
-	for (int64_t p = b->from; p < b->to; p += KEYS) {
-		int64_t n = at_most(b->to - p, KEYS), at = b->keys + p * f->key_step;
-		int hides = scores(s, q, f, b, p, n);
-		product(ds, f->v + at, f->key_step, 1, d, WIDTH, dim, n, 1);
+	for (int64_t p = keys->from; p < keys->to; p += KEYS) {
+		int64_t n = at_most(keys->to - p, KEYS), at = (p - keys->from) * keys->step;
+		int hides = scores(s, q, keys->k + at, keys->step, dim, b, p, n);
+		product(ds, keys->v + at, keys->step, 1, d, WIDTH, dim, n, 1);
 		for (int o = 0; o < WIDTH; o += LANES) {
 			vf top = *(const vf *)(m.top + o), part = *(const vf *)(m.sum + o), less = *(const vf *)(along + o);
 			for (int64_t k = 0; k < n; k++) {
@@ -183,7 +187,7 @@ static void FOR(pull)(const flash *f, const block *b, float *dk, float *dv) {
 		}
 		product(dv + p * wide, s, WIDTH, 1, d_rows, wide, WIDTH, n, 0);
 		product(dk + p * wide, ds, WIDTH, 1, q_rows, wide, WIDTH, n, 0);
-		product(dq, f->k + at, 1, f->key_step, ds, WIDTH, n, dim, p == b->from);
+		product(dq, keys->k + at, 1, keys->step, ds, WIDTH, n, dim, p == keys->from);
 	}
 	turn_back(f->y, dq, b, dim, scale);
 }

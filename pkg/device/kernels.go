@@ -71,16 +71,16 @@ const (
 // It reads the columns that are in use, each row its own, where products with masks compute all columns for all rows. Sums are f32; with
 // x in bf16, x·A is rounded to bf16 before the second product.
 //
-// The second computes the calls of functions whose name begins with [Attend]: the attention of one new token of each row over its cached
-// positions and itself.
+// The second computes the calls of functions whose name begins with [Attend]: the attention of new tokens of each row over its cached
+// positions and, causally, themselves.
 //
-//	q             [rows, 1, heads, dim]            f32, as all that follow but the integers
-//	k, v          [rows, 1, kv heads, dim]         of the new token
+//	q             [rows, tokens, heads, dim]       f32, as all that follow but the integers; dim is at most 256 for several tokens
+//	k, v          [rows, tokens, kv heads, dim]    of the new tokens
 //	keys, values  [caches, kv heads, context, dim]
 //	cached        [rows]                           int32: how many positions of its cache a row has filled
 //	index         [rows]                           int32: which cache is the row's
-//	window        []                               int32: above 0 only the window-1 last positions are seen
-//	y             [rows, 1, heads·dim]
+//	window        []                               int32: above 0 a token sees only the window-1 last positions before it
+//	y             [rows, tokens, heads·dim]
 //
 // It reads the filled positions only, where they are.
 //
@@ -142,6 +142,12 @@ func multipliesPairs() bool { return C.descant_products() == C.DESCANT_PAIRS }
 func HasKernels(b compute.Backend) bool {
 	e, ok := b.(extended)
 	return ok && e.kernels
+}
+
+// HasFlash tells whether b has kernels for the attention of many tokens, with heads of so many values.
+func HasFlash(b compute.Backend, dim int) bool {
+	const widest = 256
+	return HasKernels(b) && dim <= widest
 }
 
 // HasHalves tells whether b computes products with matrices of upper halves.
@@ -276,7 +282,7 @@ func adaptedResults(in []shapes.Shape) ([]shapes.Shape, error) {
 // attendResults are the shapes of the results for those of q and what follows it.
 func attendResults(in []shapes.Shape) ([]shapes.Shape, error) {
 	if len(in) != 8 || in[0].Rank() != 4 {
-		return nil, fmt.Errorf("it takes q [rows, 1, heads, dim], k, v, keys, values, cached, index and the window, not %v", in)
+		return nil, fmt.Errorf("it takes q [rows, tokens, heads, dim], k, v, keys, values, cached, index and the window, not %v", in)
 	}
 	return []shapes.Shape{shapes.Make(dtypes.Float32, in[0].Dim(0), in[0].Dim(1), in[0].Dim(2)*in[0].Dim(3))}, nil
 }

@@ -149,14 +149,14 @@ func (l *layerGraph) wantedToken(x *Node) *Node {
 // attend is [model.AttendCached] for the rows of the batch, with the whole cache.
 func (l *layerGraph) attend(q, k, v, keys, values *Node) *Node {
 	cached, index, window := l.in["cached"], l.in["rows"], l.shape.window
-	if !l.kernels || l.shape.tokens > 1 {
+	if !l.kernels || l.shape.tokens > 1 && !device.HasFlash(q.Graph().Backend(), q.Shape().Dim(3)) {
 		return model.AttendCached(q, k, v, pick(keys, index), pick(values, index), cached, window)
 	}
 	if index == nil {
 		index = Iota(q.Graph(), cached.Shape(), 0)
 	}
 	in := []*Node{q, k, v, keys, values, cached, index, Const(q.Graph(), int32(window))}
-	return model.CallKernel(device.Attend, in, shapes.Make(dtypes.Float32, l.shape.rows, 1, q.Shape().Dim(2)*q.Shape().Dim(3)))[0]
+	return model.CallKernel(device.Attend, in, shapes.Make(dtypes.Float32, l.shape.rows, l.shape.tokens, q.Shape().Dim(2)*q.Shape().Dim(3)))[0]
 }
 
 // pick takes the rows of a cache that a batch is about, or all of it.

@@ -8,7 +8,7 @@ import (
 	. "github.com/gomlx/gomlx/core/graph"
 )
 
-// Flash is [Attend] by a kernel ([device.HasKernels]) where a query sees the keys of one range and, with a window above 0, of these the window last ones: q [batch, seq,
+// Flash is [Attend] by a kernel ([device.HasFlash]) where a query sees the keys of one range and, with a window above 0, of these the window last ones: q [batch, seq,
 // Heads, HeadDim], k and v [batch, keys, KVHeads, HeadDim], ranges [batch, seq, 2] int32: the first key that a query sees, and the one behind its last. No range
 // is empty. With dtype bf16 q, k and v are rounded to it. The scores are nowhere in memory.
 func Flash(dtype dtypes.DType, q, k, v, ranges *Node, window int) *Node {

@@ -52,7 +52,7 @@ func (e *engine) places(p *passed) ([]*model.Array, error) {
 		func() (*model.Array, error) { return model.Upload(backend, cos, 1, b.width, half) },
 		func() (*model.Array, error) { return model.Upload(backend, sin, 1, b.width, half) },
 	}
-	if device.HasKernels(backend) {
+	if device.HasFlash(backend, e.config.HeadDim) {
 		tables = append(tables, func() (*model.Array, error) { return model.Upload(backend, b.ranges(), 1, b.width, 2) })
 	} else {
 		segments, at, back := b.laneTables()
