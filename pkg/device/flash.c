@@ -2,6 +2,7 @@
 
 #include "ffi.h"
 #include "flash.h"
+#include "kernels.h"
 #include "parts.h"
 
 #include <math.h>
@@ -9,8 +10,8 @@
 #include <string.h>
 
 // A block is WIDTH rows: queries of the heads that share a head of keys, all of them of one token, then of the next. KEYS keys are taken at a time, TOGETHER rows
-// or keys and DEPTH inputs in one turn of a product. LARGEST is how many values a head may have.
-enum { WIDTH = 64, KEYS = 48, TOGETHER = 6, DEPTH = 64, LARGEST = 256 };
+// or keys and DEPTH inputs in one turn of a product.
+enum { WIDTH = 64, KEYS = 48, TOGETHER = 6, DEPTH = 64 };
 
 // The gradients of a head's keys and values are sums over its blocks. These are divided into PARTS that add up their own, so that others can work on them; as many
 // on every machine, as the order of a sum decides about its last bit.
@@ -190,7 +191,7 @@ static flash *prepared(buffer *const *in, int64_t count, const char **wrong) {
 		ffi_shaped(in[2], DTYPE_F32, 4, k) && ffi_shaped(in[3], DTYPE_S32, 3, ranges);
 	for (int64_t i = 4; i < count; i++) fits = fits && ffi_shaped(in[i], DTYPE_F32, 3, result);
 	if (!fits) *wrong = "flash: the operands do not go together";
-	else if (dim > LARGEST) *wrong = "flash: a head has at most 256 values";
+	else if (dim > DESCANT_HEAD) *wrong = "flash: a head has at most 256 values";
 	const int32_t *range = in[3]->data;
 	for (int64_t t = 0; *wrong == NULL && t < batch * seq; t++)
 		if (range[2 * t] < 0 || range[2 * t] >= range[2 * t + 1] || range[2 * t + 1] > keys) *wrong = "flash: a range is empty, or not among the keys";
@@ -210,7 +211,7 @@ ffi_error *ffi_flash(call_frame *call) {
 
 const char *flash_cached(const call_frame *call) {
 	buffer *const *in = call->args.list;
-	if (in[0]->dims[3] > LARGEST) return "attention: a head has at most 256 values";
+	if (in[0]->dims[3] > DESCANT_HEAD) return "attention: a head has at most 256 values";
 	cache c = {.keys = in[3]->data, .values = in[4]->data, .filled = in[5]->data, .index = in[6]->data, .context = in[3]->dims[2], .window = *(const int32_t *)in[7]->data};
 	flash *f = begun(in);
 	if (f == NULL) return "attention: no memory";

@@ -146,8 +146,7 @@ func HasKernels(b compute.Backend) bool {
 
 // HasFlash tells whether b has kernels for the attention of many tokens, with heads of so many values.
 func HasFlash(b compute.Backend, dim int) bool {
-	const widest = 256
-	return HasKernels(b) && dim <= widest
+	return HasKernels(b) && dim <= C.DESCANT_HEAD
 }
 
 // HasHalves tells whether b computes products with matrices of upper halves.

@@ -14,4 +14,7 @@ const char *descant_register_kernels(const char *plugin, const char *const names
 enum { DESCANT_OTHER, DESCANT_F32, DESCANT_PAIRS };
 int descant_products(void);
 
+// DESCANT_HEAD is how many values a head may have in flash.c.
+enum { DESCANT_HEAD = 256 };
+
 #endif
