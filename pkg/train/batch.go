@@ -61,6 +61,7 @@ type batches struct {
 	lengths      []int32 // tokens of every row of the dataset
 	steps        int     // of the run, 0 for those of one epoch
 	sizes        sizes   // chosen by the first line
+	cheapSizes   bool    // another size is worth [worthTokens]
 	trained      bool    // a token is trained
 	vocab        int
 	packs        [][]int // rows of the dataset in each pack, nil without packing

@@ -154,6 +154,7 @@ func (r *run) prepareRows(base *model.Config) error {
 		return err
 	}
 	r.batches.logger = r.cfg.Logger
+	r.batches.cheapSizes = device.HasFlash(device.Fastest(r.cfg.Device.Backend()), base.HeadDim)
 	if t.Packing {
 		r.batches.pack(t.MaxLength)
 	}

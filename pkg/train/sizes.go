@@ -15,8 +15,10 @@ const sampledBatches = 1024
 const (
 	maxLanes  = 4
 	maxWidths = 8
-	// worth is the number of micro-batches whose computing another size must save.
-	worth = 4
+	// worth is the number of micro-batches whose computing another size must save, worthTokens that of tokens where the attention has a kernel: the programs
+	// of another width take two processors about as long as 300 tokens, more of them as long as more. It is the same on all of them, as a run may go on elsewhere.
+	worth       = 4
+	worthTokens = 768
 )
 
 // chosenSizes chooses the sizes when the first line is laid, from what the run will step through: the same settings and rows
@@ -42,22 +44,22 @@ func (b *batches) sample() (parts [][]int, all int) {
 
 // sizesFor chooses the sizes for micro-batches like the given ones, of which there will be about n.
 func (b *batches) sizesFor(parts [][]int, n int) sizes {
-	share := worth / float64(n)
-	longest := make([]int, len(parts))
+	longest, needs, tokens := make([]int, len(parts)), make([]int, len(parts)), 0
 	for i, part := range parts {
-		longest[i] = b.size(part[0])
+		longest[i], needs[i] = b.size(part[0]), b.total(part)
+		tokens += needs[i]
 	}
-	s := sizes{lanes: chooseSizes(longest, maxLanes, max(share, 0.1))}
+	share := worth / float64(n)
+	if b.cheapSizes {
+		share = worthTokens / (float64(tokens) / float64(len(parts)) * float64(n))
+	}
+	s := sizes{lanes: chooseSizes(longest, maxLanes, max(worth/float64(n), 0.1))}
 	largest := 0
 	for unit := range b.units() {
 		largest = max(largest, b.size(unit))
 	}
 	if s.lanes[len(s.lanes)-1] < largest {
 		s.lanes = append(s.lanes, roundUp(largest, 16))
-	}
-	needs := make([]int, len(parts))
-	for i, part := range parts {
-		needs[i] = b.total(part)
 	}
 	s.widths = chooseSizes(needs, maxWidths, share)
 	return s

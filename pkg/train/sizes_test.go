@@ -118,3 +118,22 @@ func TestSizesOfFewSteps(t *testing.T) {
 		t.Errorf("one epoch of 20 rows has %d shapes, 100 have %d", once, often)
 	}
 }
+
+// TestCheapSizes has one short row among long ones: it is a size of its own where sizes are cheap.
+func TestCheapSizes(t *testing.T) {
+	t.Parallel()
+	rows := table{slices.Repeat([]int32{1}, 168)}
+	for range 5 {
+		rows = append(rows, slices.Repeat([]int32{1}, 1000))
+	}
+	for cheap, want := range map[bool][]int{false: {1008}, true: {176, 1008}} {
+		b, err := newBatches(rows, 1, 1, 1, 1024, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.steps, b.cheapSizes = len(rows), cheap
+		if got := b.chosenSizes().widths; !slices.Equal(got, want) {
+			t.Errorf("cheap sizes %v: widths %v, not %v", cheap, got, want)
+		}
+	}
+}
