@@ -300,10 +300,10 @@ func TestChunks(t *testing.T) {
 func TestWidths(t *testing.T) {
 	t.Parallel()
 	lengths := append(slices.Repeat([]int{30}, 90), slices.Repeat([]int{500}, 10)...)
-	if got := chooseSizes(lengths, maxLanes, 0.1); !slices.Equal(got, []int{32, 512}) {
+	if got := chooseSizes(lengths, maxLanes, 0.1, 0); !slices.Equal(got, []int{32, 512}) {
 		t.Errorf("widths %v, expected 32 and 512", got)
 	}
-	if got := chooseSizes([]int{120, 128, 125}, maxLanes, 0.1); !slices.Equal(got, []int{128}) {
+	if got := chooseSizes([]int{120, 128, 125}, maxLanes, 0.1, 0); !slices.Equal(got, []int{128}) {
 		t.Errorf("widths %v, expected 128 alone", got)
 	}
 }

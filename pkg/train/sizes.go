@@ -44,16 +44,15 @@ func (b *batches) sample() (parts [][]int, all int) {
 
 // sizesFor chooses the sizes for micro-batches like the given ones, of which there will be about n.
 func (b *batches) sizesFor(parts [][]int, n int) sizes {
-	longest, needs, tokens := make([]int, len(parts)), make([]int, len(parts)), 0
+	longest, needs := make([]int, len(parts)), make([]int, len(parts))
 	for i, part := range parts {
 		longest[i], needs[i] = b.size(part[0]), b.total(part)
-		tokens += needs[i]
 	}
-	share := worth / float64(n)
+	share, tokens := worth/float64(n), 0.0
+	s := sizes{lanes: chooseSizes(longest, maxLanes, max(share, 0.1), 0)}
 	if b.cheapSizes {
-		share = worthTokens / (float64(tokens) / float64(len(parts)) * float64(n))
+		share, tokens = 0, worthTokens*float64(len(parts))/float64(n)
 	}
-	s := sizes{lanes: chooseSizes(longest, maxLanes, max(worth/float64(n), 0.1))}
 	largest := 0
 	for unit := range b.units() {
 		largest = max(largest, b.size(unit))
@@ -61,7 +60,7 @@ func (b *batches) sizesFor(parts [][]int, n int) sizes {
 	if s.lanes[len(s.lanes)-1] < largest {
 		s.lanes = append(s.lanes, roundUp(largest, 16))
 	}
-	s.widths = chooseSizes(needs, maxWidths, share)
+	s.widths = chooseSizes(needs, maxWidths, share, tokens)
 	return s
 }
 
@@ -91,8 +90,8 @@ func (s sizes) width(n int) int {
 func roundUp(n, unit int) int { return (n + unit - 1) / unit * unit }
 
 // chooseSizes picks at most limit sizes, multiples of 16, such that filling every need up to the next size wastes the
-// least. Another size must save the given share of everything.
-func chooseSizes(needs []int, limit int, share float64) []int {
+// least. Another size must save the given share of everything, and so many tokens.
+func chooseSizes(needs []int, limit int, share, tokens float64) []int {
 	const unit = 16
 	counts := map[int]int{}
 	for _, n := range needs {
@@ -126,7 +125,7 @@ func chooseSizes(needs []int, limit int, share float64) []int {
 	}
 	best := 1
 	for k := 2; k <= limit; k++ {
-		if float64(cost[k][n-1]) < float64(cost[best][n-1])*(1-share*float64(k-best)) {
+		if float64(cost[k][n-1]) < float64(cost[best][n-1])*(1-share*float64(k-best))-tokens*float64(k-best) {
 			best = k
 		}
 	}
