@@ -16,8 +16,8 @@
 	typedef uint32_t vu __attribute__((vector_size(4 * LANES), aligned(4))); \
 	typedef uint16_t vh __attribute__((vector_size(2 * LANES), aligned(2)));
 
-// WIDENED is a vector of 16 bits each as one of 32. GCC's own conversion takes it apart.
-#define CONVERTED(a) __builtin_convertvector(a, vu)
+// WIDENED is a vector of 16 bits each as one of 32. What GCC makes of a conversion where there are instructions for it takes the vector apart.
+#define WIDENED(a) __builtin_convertvector(a, vu)
 
 // INTERLEAVED with LOW is the first halves of two vectors, a value of each by turns; with HIGH it is the second.
 #ifdef __clang__
@@ -37,7 +37,6 @@
 
 #define FOR(name) name##_any
 #define LANES 4
-#define WIDENED CONVERTED
 #define LOW 0, 4, 1, 5
 #define HIGH 2, 6, 3, 7
 VECTORS
