@@ -47,9 +47,9 @@ static void softmax_begin(softmax *m) {
 	for (int r = 0; r < WIDTH; r++) m->top[r] = HIDDEN, m->sum[r] = 0;
 }
 
-// softmax_end leaves in the place of the sums what the weights are to be multiplied with: 0 for what is no row.
+// softmax_end leaves in the place of the sums what the weights are to be multiplied with: 0 for what is no row. What is not a number stays so.
 static void softmax_end(softmax *m) {
-	for (int r = 0; r < WIDTH; r++) m->sum[r] = m->sum[r] > 0 ? 1 / m->sum[r] : 0;
+	for (int r = 0; r < WIDTH; r++) m->sum[r] = m->sum[r] == 0 ? 0 : 1 / m->sum[r];
 }
 
 // cache is what the new tokens see beside themselves: of each row so many positions of a cache.
@@ -178,35 +178,31 @@ static void forward(const call_frame *call, flash *f) {
 	ffi_run(call, &f->job, f->job.pieces - 1);
 }
 
-// prepared gives the job for operands q, k, v and ranges, all of these in one order, if nothing is wrong with them.
-static flash *prepared(buffer *const *in, int64_t count, const char **wrong) {
-	flash *f = NULL;
-	if (in[0]->rank != 4 || in[1]->rank != 4) {
-		*wrong = "flash: q or k has not four axes";
-		return NULL;
-	}
+// prepared gives the job of a call with so many operands, of which q, k, v and ranges are the first, and so many results. It returns what is wrong with it, or NULL.
+static ffi_error *prepared(const call_frame *call, int64_t operands, int64_t results, flash **made) {
+	if (call->args.count != operands || call->results.count != results) return ffi_fail(call, "flash: takes q, k, v and ranges, to pull the result and its gradient, too");
+	buffer *const *in = call->args.list;
+	if (in[0]->rank != 4 || in[1]->rank != 4) return ffi_fail(call, "flash: q or k has not four axes");
 	int64_t batch = in[0]->dims[0], seq = in[0]->dims[1], heads = in[0]->dims[2], dim = in[0]->dims[3], keys = in[1]->dims[1], kv_heads = in[1]->dims[2];
 	const int64_t q[] = {batch, seq, heads, dim}, k[] = {batch, keys, kv_heads, dim}, ranges[] = {batch, seq, 2}, result[] = {batch, seq, heads * dim};
 	int fits = kv_heads > 0 && heads % kv_heads == 0 && ffi_shaped(in[0], DTYPE_F32, 4, q) && ffi_shaped(in[1], DTYPE_F32, 4, k) &&
 		ffi_shaped(in[2], DTYPE_F32, 4, k) && ffi_shaped(in[3], DTYPE_S32, 3, ranges);
-	for (int64_t i = 4; i < count; i++) fits = fits && ffi_shaped(in[i], DTYPE_F32, 3, result);
-	if (!fits) *wrong = "flash: the operands do not go together";
-	else if (dim > DESCANT_HEAD) *wrong = "flash: a head has at most 256 values";
+	for (int64_t i = 4; i < operands; i++) fits = fits && ffi_shaped(in[i], DTYPE_F32, 3, result);
+	if (!fits) return ffi_fail(call, "flash: the operands do not go together");
+	if (dim > DESCANT_HEAD) return ffi_fail(call, "flash: a head has at most 256 values");
 	const int32_t *range = in[3]->data;
-	for (int64_t t = 0; *wrong == NULL && t < batch * seq; t++)
-		if (range[2 * t] < 0 || range[2 * t] >= range[2 * t + 1] || range[2 * t + 1] > keys) *wrong = "flash: a range is empty, or not among the keys";
-	if (*wrong == NULL && (f = begun(in)) == NULL) *wrong = "flash: no memory";
-	if (*wrong == NULL) f->ranges = range;
-	return f;
+	for (int64_t t = 0; t < batch * seq; t++)
+		if (range[2 * t] < 0 || range[2 * t] >= range[2 * t + 1] || range[2 * t + 1] > keys) return ffi_fail(call, "flash: a range is empty, or not among the keys");
+	if ((*made = begun(in)) == NULL) return ffi_fail(call, "flash: no memory");
+	(*made)->ranges = range;
+	return NULL;
 }
 
 ffi_error *ffi_flash(call_frame *call) {
-	const char *wrong = NULL;
-	if (call->args.count != 4 || call->results.count != 1) return ffi_fail(call, "flash: takes q, k, v and ranges, and gives one result");
-	flash *f = prepared(call->args.list, 4, &wrong);
-	if (f == NULL) return ffi_fail(call, wrong);
-	forward(call, f);
-	return NULL;
+	flash *f;
+	ffi_error *wrong = prepared(call, 4, 1, &f);
+	if (wrong == NULL) forward(call, f);
+	return wrong;
 }
 
 const char *flash_cached(const call_frame *call) {
@@ -221,10 +217,9 @@ const char *flash_cached(const call_frame *call) {
 }
 
 ffi_error *ffi_flash_pull(call_frame *call) {
-	const char *wrong = NULL;
-	if (call->args.count != 6 || call->results.count != 3) return ffi_fail(call, "flash: takes q, k, v, ranges, the result and its gradient, and gives three");
-	flash *f = prepared(call->args.list, 6, &wrong);
-	if (f == NULL) return ffi_fail(call, wrong);
+	flash *f;
+	ffi_error *wrong = prepared(call, 6, 3, &f);
+	if (wrong != NULL) return wrong;
 	buffer *const *out = call->results.list;
 	int64_t pieces = f->batch * f->kv_heads * f->parts;
 	float *sums = calloc(pieces * 2 * f->keys * f->wide, sizeof *sums);

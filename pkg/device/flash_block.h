@@ -117,7 +117,7 @@ static int top_up(float *s, softmax *m, int64_t n, int hides) {
 		vf before = power(*top - highest);
 		for (int64_t k = 0; k < n; k++) {
 			vf *at = (vf *)(s + k * WIDTH + o), weight = power(*at - highest);
-			if (hides) weight = (vf)((vi)weight & (*at > HIDDEN));
+			if (hides) weight = (vf)((vi)weight & (*at != HIDDEN));
 			total += *at = weight;
 		}
 		vi other = *top != highest;
@@ -181,7 +181,7 @@ static void FOR(pull)(const flash *f, const block *b, float *dk, float *dv) {
 			vf top = *(const vf *)(m.top + o), part = *(const vf *)(m.sum + o), less = *(const vf *)(along + o);
 			for (int64_t k = 0; k < n; k++) {
 				vf *score = (vf *)(s + k * WIDTH + o), *gradient = (vf *)(ds + k * WIDTH + o), weight = power(*score - top) * part;
-				if (hides) weight = (vf)((vi)weight & (*score > HIDDEN));
+				if (hides) weight = (vf)((vi)weight & (*score != HIDDEN));
 				*score = weight, *gradient = weight * (*gradient - less);
 			}
 		}

@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 
@@ -96,6 +97,26 @@ func TestFlash(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestFlashKeepsNaN: what is not a number in a key is none in the results of the queries that see it, in full tiles and at their ends, and nothing to the others.
+func TestFlashKeepsNaN(t *testing.T) {
+	t.Parallel()
+	k := newKernelTest(t)
+	c := flashCase{1, 200, 200, 4, 2, 64, 0, func(_, query int) (int, int) { return 0, query + 1 }}
+	in := []shapes.Shape{shapes.Make(dtypes.Float32, c.batch, c.seq, c.heads, c.dim), shapes.Make(dtypes.Float32, c.batch, c.keys, c.kvHeads, c.dim)}
+	for _, key := range []int{0, 70, 199} {
+		y := computed(t, k.kernel, in, func(g *Graph, n []*Node) []*Node {
+			at := Iota(g, n[1].Shape(), 1)
+			bad := Where(Equal(at, Scalar(g, dtypes.Float32, key)), Scalar(g, dtypes.Float32, math.NaN()), n[1])
+			return []*Node{Flash(dtypes.Float32, n[0], bad, n[1], Reshape(Const(g, c.ranges()), c.batch, c.seq, 2), 0)}
+		}, normals(t, k.backend, in))[0]
+		for i, v := range y {
+			if query := i / (c.heads * c.dim); math.IsNaN(float64(v)) != (query >= key) {
+				t.Fatalf("key %d: query %d has %g", key, query, v)
+			}
+		}
 	}
 }
 
