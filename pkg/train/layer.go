@@ -27,10 +27,12 @@ type layerInputs struct {
 // line; no other input is int32), key (with dropout), frozen weights, flat (if anything is trained). The rest follows.
 func takeLayerInputs(t target, layer int, in []*Node) (l layerInputs, rest []*Node) {
 	l.cos, l.sin, in = in[0], in[1], in[2:]
-	if len(in) > 0 && in[0].DType() == dtypes.Int32 && in[0].Rank() == 3 {
-		l.ranges, in = in[0], in[1:]
-	} else if len(in) > 0 && in[0].DType() == dtypes.Int32 {
-		l.segments, l.at, l.back, in = in[0], in[1], in[2], in[3:]
+	if len(in) > 0 && in[0].DType() == dtypes.Int32 {
+		if in[0].Rank() == 3 {
+			l.ranges, in = in[0], in[1:]
+		} else {
+			l.segments, l.at, l.back, in = in[0], in[1], in[2], in[3:]
+		}
 	}
 	if t.dropout() {
 		l.key, in = in[0], in[1:]
